@@ -1,0 +1,31 @@
+"""Errors a user can act on, and the exit codes of the command line."""
+
+import difflib
+from collections.abc import Iterable
+
+OK, SOME_FAILED, USAGE, ENVIRONMENT, INCOMPLETE, WORSE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+class BenchError(Exception):
+    """One clear sentence: what is wrong and where; `hint` says what to do next.
+
+    Args:
+        message: What is wrong, and where.
+        hint: What the user can do about it.
+        code: The command line's exit code (2: bad input, 3: environment, 4: incomplete).
+    """
+
+    def __init__(self, message: str, hint: str = "", code: int = USAGE) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.code = message, hint, code
+
+    def __str__(self) -> str:
+        """The message and the hint, as they are printed."""
+        return f"{self.message} {self.hint}".strip()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown `name`: the nearest of the `known` ones, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."

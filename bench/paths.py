@@ -1,0 +1,21 @@
+"""Where the suite's own data and the user's results lie: in a checkout and in an installed wheel alike."""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def datasets_root() -> Path:
+    """The folder of dataset cards and embedded data.
+
+    A checkout keeps it beside the package; the wheel carries it inside (pyproject.toml, force-include).
+    """
+    beside = PACKAGE.parent / "datasets"
+    return beside if (beside / "embedded").is_dir() else PACKAGE / "_datasets"
+
+
+def features_root() -> Path:
+    """Where extracted features of the user's own datasets are cached: $BENCH_FEATURES, else ~/.cache/noisy-prompt-bench."""
+    default = Path.home() / ".cache" / "noisy-prompt-bench" / "features"
+    return Path(os.environ.get("BENCH_FEATURES", default))
