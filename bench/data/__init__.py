@@ -1,0 +1,1 @@
+"""Data: dataset cards, splits and shots, label noise, cached features."""

@@ -1,0 +1,129 @@
+"""Reading results: a store's folder or an exported Parquet file, as one tidy frame with a row per run.
+
+Accuracies are percent. The columns:
+    run_id, cell_id, status ("done" | "failed"), source ("run" | "published"), schema_version
+    method, params (JSON), label (method and non-default hyper-parameters), oracle (None | "rate" | "labels")
+    dataset, task, domain ("in" | "out" | None), num_classes, num_test, backbone, views, shots
+    noise (protocol; "clean" at rate 0), rate, realised_rate, noise_digest, identifiable, seed
+    preset, train (JSON), lr, epochs
+    accuracy (test, last epoch), zero_shot, ece, val_noisy, val_clean, train_given, train_true, belief_precision, belief_recall,
+    belief_auroc (None where the method holds no belief), steps, wall_seconds, steps_per_second
+    method_version, engine_version, features, error (last line of a failure's traceback)
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.errors import BenchError
+from bench.spec import canonical
+from bench.store import SCHEMA_VERSION, Record, Store
+
+TEXT = ("run_id", "cell_id", "status", "source", "method", "params", "label", "oracle", "dataset", "task", "domain", "backbone",
+        "noise", "noise_digest", "preset", "train", "features", "error")  # fmt: skip
+WHOLE = ("schema_version", "num_classes", "num_test", "views", "shots", "seed", "epochs", "steps", "method_version", "engine_version")
+REAL = ("rate", "realised_rate", "lr", "accuracy", "zero_shot", "ece", "val_noisy", "val_clean", "train_given", "train_true",
+        "belief_precision", "belief_recall", "belief_auroc", "wall_seconds", "steps_per_second")  # fmt: skip
+COLUMNS = (*TEXT, *WHOLE, *REAL, "identifiable")
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in TEXT]
+    + [(name, pa.int64()) for name in WHOLE]
+    + [(name, pa.float64()) for name in REAL]
+    + [("identifiable", pa.bool_()), ("history", pa.string()), ("environment", pa.string()), ("predictions", pa.binary())]
+)
+
+
+def row(record: Record, predictions: bytes | None = None) -> dict[str, Any]:
+    """A record as a row: flat columns, and its per-epoch history, environment and test predictions (uint16) as they are."""
+    spec, train = record["spec"], record["spec"]["train"] or {}
+    flat = {
+        "method": spec["method"]["name"], "params": canonical(spec["method"]["params"]),
+        **{key: spec[key] for key in ("dataset", "task", "backbone", "views", "shots", "seed")},
+        "noise": spec["noise"]["protocol"], "rate": spec["noise"]["rate"],
+        "train": canonical(train), "lr": train.get("lr"), "epochs": train.get("epochs", 0),
+        "method_version": record["versions"]["method"], "engine_version": record["versions"]["engine"], "features": record["versions"]["features"],
+        "history": canonical(record.get("history", {})), "environment": canonical(record.get("environment", {})), "predictions": predictions,
+    }  # fmt: skip
+    loose = {**record, **record.get("metrics", {})}
+    return {name: flat.get(name, loose.get(name)) for name in SCHEMA.names}
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What was loaded: `frame` holds the tidy columns; histories and predictions stay in Arrow until asked for."""
+
+    frame: pd.DataFrame
+    table: pa.Table
+
+    def history(self, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+        """Per-epoch metrics in long form: run_id, epoch, and a column for each metric that was recorded."""
+        ids, texts = self.table["run_id"].to_pylist(), self.table["history"].to_pylist()
+        wanted = set(ids if run_ids is None else run_ids)
+        parts = [pd.DataFrame(json.loads(text)).assign(run_id=run_id) for run_id, text in zip(ids, texts, strict=True) if run_id in wanted and text != "{}"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run_id", "epoch"])
+
+    def predictions(self, run_id: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
+        """The predicted class of every test image, in the split's order."""
+        data = self.table.filter(pa.compute.field("run_id") == run_id)["predictions"].to_pylist()
+        if not data or data[0] is None:
+            raise BenchError(f"run '{run_id}' has no stored predictions.")
+        return np.frombuffer(data[0], dtype=np.uint16)
+
+    def environments(self) -> list[dict[str, Any]]:
+        """The distinct environments that the runs were made in."""
+        return [json.loads(text) for text in sorted(set(self.table["environment"].to_pylist()))]
+
+
+def _index(store: Store) -> pa.Table:
+    """The store's index, brought up to date: only runs that it lacks are read."""
+    path = store.root / "index.parquet"
+    try:
+        table = pq.read_table(path)
+        table = table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
+    except (OSError, pa.ArrowException):  # missing or damaged: it is derived, so it is made anew
+        table = SCHEMA.empty_table()
+    done, failed = store.done(), store.failures()
+    kept = table.filter(pa.compute.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
+    new = done - set(kept["run_id"].to_pylist())
+    rows = []
+    for run_id in sorted(new):
+        saved = store.runs / run_id / "predictions.npy"
+        rows.append(row(store.read(run_id), np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None))
+    table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
+    if new:
+        aside = store.root / f"index-{uuid.uuid4().hex}.tmp"
+        try:
+            pq.write_table(table, aside, compression="zstd")
+            aside.replace(path)
+        except OSError:  # a read-only store is readable all the same
+            aside.unlink(missing_ok=True)
+    return pa.concat_tables([table, pa.Table.from_pylist([row(store.read(run_id)) for run_id in sorted(failed)], SCHEMA)])
+
+
+def load(path: str | Path) -> Results:
+    """The results of a store's folder, of a Parquet file, or of a folder with a `results.parquet`.
+
+    Raises:
+        BenchError: There are none, or they were written by a newer version.
+    """
+    path = Path(path)
+    exported = path / "results.parquet" if path.is_dir() else path
+    if exported.is_file():
+        table = pq.read_table(exported)
+    elif (path / "runs").is_dir() or (path / "failed").is_dir():
+        table = _index(Store(path))
+    else:
+        raise BenchError(f"no results in {path}.", "Name a results folder (bench run --out) or an exported .parquet file.")
+    frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
+    newest = frame["schema_version"].max() if len(frame) else SCHEMA_VERSION
+    if newest > SCHEMA_VERSION:
+        raise BenchError(f"results in {path} have schema version {newest}; this version reads up to {SCHEMA_VERSION}.", "Upgrade noisy-prompt-bench.")
+    return Results(frame, table)

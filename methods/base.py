@@ -1,0 +1,101 @@
+"""The contract between a method and the engine: `Batch`, `Task` and `Method`.
+
+A method says which loss a batch gets; everything else (the text tower, the context tokens, SGD, the schedule, evaluation) is
+the engine's and the same for all. Shapes: K contexts, C classes, D feature dimensions, M views, B samples of a batch, N training
+samples. Features are L2-normalised; `scale` is the backbone's trained logit scale.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+Predict = Callable[[], Tensor]
+
+
+@dataclass(eq=False)
+class Batch:
+    """What a loss sees of one training step. There are no clean labels in it."""
+
+    text: Tensor  # [K, C, D] class text features of the K contexts; the leaf that gradients are taken at
+    images: Tensor  # [M, B, D] image features in M augmented views
+    labels: Tensor  # [B] the given, possibly wrong labels
+    index: Tensor  # [B] positions in the training set
+    scale: float
+    epoch: int
+    generator: torch.Generator  # for whatever the method draws; the same stream for every method
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logit scale × cosine, [K, M, B, C]."""
+        return self.scale * torch.einsum("mbd,kcd->kmbc", self.images, self.text)
+
+    @property
+    def z(self) -> Tensor:
+        """The logits of a plain loss (first context, first view), [B, C]."""
+        return self.logits[0, 0]
+
+    @property
+    def given(self) -> Tensor:
+        """The position of each given label, [B, 1], for `gather`."""
+        return self.labels[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method may know before training. Clean labels only where it declares `oracle = "labels"`."""
+
+    images: Tensor  # [1 + V, N, D] training features: the clean view first, then V augmented views
+    labels: Tensor  # [N] given labels
+    zero_shot: Tensor  # [N, C] logits of the card's template on the clean view
+    num_classes: int
+    scale: float
+    epochs: int
+    batch_size: int
+    generator: torch.Generator
+    clean_labels: Tensor | None = None  # [N], only for oracle = "labels"
+    noise_rate: float | None = None  # only for oracle = "rate" or "labels"
+
+
+@dataclass
+class Method:
+    """Base of all methods. A subclass is a dataclass: its annotated fields are its hyper-parameters, with published defaults.
+
+    Raise `version` whenever a change alters results: plans then call older runs stale.
+    """
+
+    version: ClassVar[int] = 1
+    contexts: ClassVar[int] = 1  # K, learned contexts per run
+    views: ClassVar[int] = 1  # M, augmented views per step
+    train: ClassVar[bool] = True  # False: nothing is learned, `context` is "template"
+    context: ClassVar[Literal["learned", "template"]] = "learned"
+    oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
+    name: ClassVar[str] = ""  # set by @register
+
+    task: Task = field(init=False, repr=False, compare=False)
+
+    def start(self, task: Task) -> None:
+        """Called once, before training. Override to prepare per-sample state; call `super().start(task)` first."""
+        self.task = task
+
+    def epoch_start(self, epoch: int, predict: Predict) -> None:
+        """Called before every epoch. `predict()` gives the current logits of the whole training set, clean view, [K, N, C]."""
+
+    def batches(self, epoch: int) -> Sequence[Tensor] | None:  # noqa: ARG002 - a hook's signature
+        """The epoch's batches as index tensors [B], or None for the engine's shuffled ones. An empty list skips the epoch."""
+        return None
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch: per sample [B] (the engine takes the mean), or a scalar."""
+        raise NotImplementedError(f"method '{self.name}' trains but defines no loss")
+
+    def scores(self, text: Tensor, images: Tensor, scale: float) -> Tensor:
+        """Class scores [N, C] at evaluation, from text features [K, C, D] and image features [N, D]."""
+        return scale * images @ text[0].T
+
+    def clean_belief(self) -> Tensor | None:
+        """How clean the method believes each training sample to be, [N] in [0, 1], or None where it holds no such belief."""
+        return None

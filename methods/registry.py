@@ -1,0 +1,124 @@
+"""The registry: a method is a class with `@register("name")` in a file of this folder, in another package's entry point, or in
+a `--plugin` file. Names and summaries are read from the source, so listing them imports neither torch nor a method.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from methods.base import Method
+
+ENTRY_POINTS = "noisy_prompt_bench.methods"
+_M = TypeVar("_M", bound="type[Method]")
+_classes: dict[str, "type[Method]"] = {}
+
+
+class UnknownMethodError(LookupError):
+    """No method of that name; the message suggests the nearest."""
+
+
+class Listing(NamedTuple):
+    """What is known of a method without importing it."""
+
+    name: str
+    summary: str  # first line of its docstring
+    module: str  # what to import, or the path of a plugin file
+
+
+def register(name: str) -> Callable[[_M], _M]:
+    """Class decorator: makes the class a dataclass of its hyper-parameters and registers it under `name`.
+
+    Raises:
+        ValueError: Another class holds that name already.
+    """
+
+    def add(cls: _M) -> _M:
+        held = _classes.get(name)
+        if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"method name '{name}' is taken by {held.__module__}.{held.__qualname__}; choose another")
+        made = dataclasses.dataclass(cls)
+        made.name = name
+        _classes[name] = made
+        return made
+
+    return add
+
+
+def _scan(path: Path, module: str) -> list[Listing]:
+    """The registered classes of a source file, without running it."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and getattr(mark.func, "id", getattr(mark.func, "attr", "")) == "register":
+                name = ast.literal_eval(mark.args[0])
+                found.append(Listing(name, (ast.get_docstring(node) or "").split("\n")[0], module))
+    return found
+
+
+def listings() -> dict[str, Listing]:
+    """All methods by name: this folder's, other packages' entry points, and loaded plugins."""
+    found: dict[str, Listing] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for item in _scan(path, f"methods.{path.stem}"):
+            if item.name in found:
+                raise ValueError(f"method name '{item.name}' is registered in {found[item.name].module} and {item.module}")
+            found[item.name] = item
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name in found:
+            raise ValueError(f"method name '{entry.name}' of {entry.value} is taken by {found[entry.name].module}")
+        found[entry.name] = Listing(entry.name, f"from {entry.value}", entry.module)
+    for name, cls in _classes.items():
+        found.setdefault(name, Listing(name, (cls.__doc__ or "").split("\n")[0], cls.__module__))
+    return found
+
+
+def names() -> list[str]:
+    """The names of all methods, sorted."""
+    return sorted(listings())
+
+
+def load(name: str) -> "type[Method]":
+    """The class registered under `name`.
+
+    Raises:
+        UnknownMethodError: There is none.
+    """
+    if name not in _classes:
+        known = listings()
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
+            raise UnknownMethodError(f"no method is called '{name}'; {hint}")
+        importlib.import_module(known[name].module)
+    return _classes[name]
+
+
+def create(name: str, **params: Any) -> "Method":
+    """A new instance of the method `name` with the given hyper-parameters, the others at their defaults."""
+    return load(name)(**params)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The hyper-parameters of a method and their defaults."""
+    return {f.name: f.default for f in dataclasses.fields(load(name)) if f.init}
+
+
+def load_plugin(path: Path) -> None:
+    """Run a plugin file, which registers its methods under their names."""
+    name = f"bench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"plugin '{path}' is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
