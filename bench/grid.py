@@ -31,7 +31,9 @@ class Grid(Frozen):
     shots: list[int] = Field(default=[16], min_length=1)
     noise: dict[str, list[float]] = Field(min_length=1)  # protocol -> rates; rate 0 is clean whatever the protocol
     seeds: list[int] = Field(default=[1, 2, 3], min_length=1)
-    exclude: list[dict[str, Any]] = Field(default_factory=list)  # e.g. {method = "joapr", dataset = "icons_*", noise = "pairflip", rate = 0.5}
+    exclude: list[dict[str, Any]] = Field(
+        default_factory=list
+    )  # e.g. {method = "joapr", dataset = "icons_*", noise = "pairflip", rate = 0.5}
 
 
 EXCLUDABLE = ("method", "dataset", "backbone", "shots", "noise", "rate", "seed")
@@ -132,9 +134,7 @@ def expand_noise(noise: dict[str, list[float]]) -> list[NoiseSpec]:
 def _excluded(spec: RunSpec, rules: list[dict[str, Any]]) -> bool:
     have = {"method": spec.method.name, "dataset": spec.dataset, "backbone": spec.backbone, "shots": spec.shots,
             "noise": spec.noise.protocol, "rate": spec.noise.rate, "seed": spec.seed}  # fmt: skip
-    return any(
-        all(fnmatch.fnmatch(have[k], v) if isinstance(v, str) else have[k] == v for k, v in rule.items()) for rule in rules
-    )
+    return any(all(fnmatch.fnmatch(have[k], v) if isinstance(v, str) else have[k] == v for k, v in rule.items()) for rule in rules)
 
 
 def expand(grid: Grid) -> list[RunSpec]:
@@ -149,7 +149,11 @@ def expand(grid: Grid) -> list[RunSpec]:
         for key in rule:
             if key not in EXCLUDABLE:
                 raise BenchError(f"[[exclude]] has no key '{key}'.", nearest(key, EXCLUDABLE))
-    trains, noises, datasets = expand_train(grid.preset, grid.train), expand_noise(grid.noise), expand_datasets(grid.datasets)
+    trains, noises, datasets = (
+        expand_train(grid.preset, grid.train),
+        expand_noise(grid.noise),
+        expand_datasets(grid.datasets),
+    )
     runs: dict[str, RunSpec] = {}
     for method in expand_methods(grid.methods):
         learns = registry.load(method.name).train

@@ -3,7 +3,7 @@
 from bench.spec import TrainSpec
 
 PRESETS: dict[str, TrainSpec] = {
-    # CoOp (Zhou et al., IJCV 2022): 50 epochs for 1 shot (and ImageNet), 200 for 8 and 16 shots; batch 32, SGD .002, 16 context tokens.
+    # CoOp (Zhou et al., IJCV 2022): 50 epochs for 1 shot (and ImageNet), 200 for 8 and 16 shots; batch 32, SGD .002, 16 tokens.
     "coop50": TrainSpec(epochs=50),
     "coop200": TrainSpec(epochs=200),
     # NLPrompt (Pan et al., CVPR 2025): CoOp's optimiser, 16 tokens, 50 epochs.

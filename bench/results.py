@@ -29,7 +29,18 @@ from bench.store import SCHEMA_VERSION, Record, Store
 
 TEXT = ("run_id", "cell_id", "status", "source", "method", "params", "label", "oracle", "dataset", "task", "domain", "backbone",
         "noise", "noise_digest", "preset", "train", "features", "error")  # fmt: skip
-WHOLE = ("schema_version", "num_classes", "num_test", "views", "shots", "seed", "epochs", "steps", "method_version", "engine_version")
+WHOLE = (
+    "schema_version",
+    "num_classes",
+    "num_test",
+    "views",
+    "shots",
+    "seed",
+    "epochs",
+    "steps",
+    "method_version",
+    "engine_version",
+)
 REAL = ("rate", "realised_rate", "lr", "accuracy", "zero_shot", "ece", "val_noisy", "val_clean", "train_given", "train_true",
         "belief_precision", "belief_recall", "belief_auroc", "wall_seconds", "steps_per_second")  # fmt: skip
 COLUMNS = (*TEXT, *WHOLE, *REAL, "identifiable")
@@ -37,7 +48,12 @@ SCHEMA = pa.schema(
     [(name, pa.string()) for name in TEXT]
     + [(name, pa.int64()) for name in WHOLE]
     + [(name, pa.float64()) for name in REAL]
-    + [("identifiable", pa.bool_()), ("history", pa.string()), ("environment", pa.string()), ("predictions", pa.binary())]
+    + [
+        ("identifiable", pa.bool_()),
+        ("history", pa.string()),
+        ("environment", pa.string()),
+        ("predictions", pa.binary()),
+    ]
 )
 
 
@@ -67,7 +83,11 @@ class Results:
         """Per-epoch metrics in long form: run_id, epoch, and a column for each metric that was recorded."""
         ids, texts = self.table["run_id"].to_pylist(), self.table["history"].to_pylist()
         wanted = set(ids if run_ids is None else run_ids)
-        parts = [pd.DataFrame(json.loads(text)).assign(run_id=run_id) for run_id, text in zip(ids, texts, strict=True) if run_id in wanted and text != "{}"]
+        parts = [
+            pd.DataFrame(json.loads(text)).assign(run_id=run_id)
+            for run_id, text in zip(ids, texts, strict=True)
+            if run_id in wanted and text != "{}"
+        ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run_id", "epoch"])
 
     def predictions(self, run_id: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -96,7 +116,12 @@ def _index(store: Store) -> pa.Table:
     rows = []
     for run_id in sorted(new):
         saved = store.runs / run_id / "predictions.npy"
-        rows.append(row(store.read(run_id), np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None))
+        rows.append(
+            row(
+                store.read(run_id),
+                np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None,
+            )
+        )
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
     if new:
         aside = store.root / f"index-{uuid.uuid4().hex}.tmp"
@@ -125,5 +150,8 @@ def load(path: str | Path) -> Results:
     frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
     newest = frame["schema_version"].max() if len(frame) else SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
-        raise BenchError(f"results in {path} have schema version {newest}; this version reads up to {SCHEMA_VERSION}.", "Upgrade noisy-prompt-bench.")
+        raise BenchError(
+            f"results in {path} have schema version {newest}; this version reads up to {SCHEMA_VERSION}.",
+            "Upgrade noisy-prompt-bench.",
+        )
     return Results(frame, table)

@@ -55,7 +55,11 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise BenchError(f"results folder {self.root} is not writable ({error.strerror}).", "Give another one with --out.", ENVIRONMENT) from error
+            raise BenchError(
+                f"results folder {self.root} is not writable ({error.strerror}).",
+                "Give another one with --out.",
+                ENVIRONMENT,
+            ) from error
 
     def has(self, run_id: str) -> bool:
         """Whether a finished run is stored."""
@@ -98,7 +102,11 @@ class Store:
             _sync(aside / "record.json", json.dumps(record, sort_keys=True).encode())
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise BenchError(f"run {run_id} could not be stored in {self.root} ({error.strerror}).", "Free or unlock the disk and start again: finished runs are kept.", ENVIRONMENT) from error
+            raise BenchError(
+                f"run {run_id} could not be stored in {self.root} ({error.strerror}).",
+                "Free or unlock the disk and start again: finished runs are kept.",
+                ENVIRONMENT,
+            ) from error
         try:
             aside.rename(target)
         except OSError:

@@ -1,5 +1,7 @@
-"""The registry: a method is a class with `@register("name")` in a file of this folder, in another package's entry point, or in
-a `--plugin` file. Names and summaries are read from the source, so listing them imports neither torch nor a method.
+"""The registry of methods.
+
+A method is a class with `@register("name")` in a file of this folder, in another package's entry point, or in a `--plugin` file.
+Names and summaries are read from the source, so listing them imports neither torch nor a method.
 """
 
 import ast
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 ENTRY_POINTS = "noisy_prompt_bench.methods"
-_M = TypeVar("_M", bound="type[Method]")
+_M = TypeVar("_M", bound="Method")
 _classes: dict[str, "type[Method]"] = {}
 
 
@@ -33,14 +35,14 @@ class Listing(NamedTuple):
     module: str  # what to import, or the path of a plugin file
 
 
-def register(name: str) -> Callable[[_M], _M]:
+def register(name: str) -> Callable[[type[_M]], type[_M]]:
     """Class decorator: makes the class a dataclass of its hyper-parameters and registers it under `name`.
 
     Raises:
         ValueError: Another class holds that name already.
     """
 
-    def add(cls: _M) -> _M:
+    def add(cls: type[_M]) -> type[_M]:
         held = _classes.get(name)
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"method name '{name}' is taken by {held.__module__}.{held.__qualname__}; choose another")

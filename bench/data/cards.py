@@ -49,7 +49,10 @@ def find_card(name: str) -> Path:
         path = Path(name).expanduser().resolve()
         if path.is_file():
             return path
-        raise BenchError(f"dataset card '{name}' does not exist.", "Name a shipped dataset (bench datasets) or an existing TOML file.")
+        raise BenchError(
+            f"dataset card '{name}' does not exist.",
+            "Name a shipped dataset (bench datasets) or an existing TOML file.",
+        )
     known = card_paths()
     if name not in known:
         raise BenchError(f"no dataset is called '{name}'.", nearest(name, known))

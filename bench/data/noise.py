@@ -1,7 +1,7 @@
 """Label noise, as named protocols. Each is a pure function of the true labels, the rate and a seed.
 
-Wrong labels are nested over rates: a seed fixes one order of the samples and one wrong class per sample, and a higher rate takes more
-of that order. So a method's curve over rates shows the rate, not the luck of another draw.
+Wrong labels are nested over rates: a seed fixes one order of the samples and one wrong class per sample, and a higher rate takes
+more of that order. So a method's curve over rates shows the rate, not the luck of another draw.
 """
 
 from decimal import Decimal

@@ -1,0 +1,41 @@
+"""`bench methods` and `bench datasets`: what there is. Neither imports torch nor a method."""
+
+import inspect
+import json
+
+import typer
+
+from bench.errors import BenchError, nearest
+
+
+def methods(
+    name: str = typer.Argument("", help="Show one method in full: paper, defaults, deviations."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """List the registered methods, or show one in full."""
+    from methods.registry import defaults, listings, load
+
+    known = listings()
+    if name:
+        if name not in known:
+            raise BenchError(f"no method is called '{name}'.", nearest(name, known))
+        shown = ", ".join(f"{key} = {value!r}" for key, value in defaults(name).items()) or "none"
+        typer.echo(f"{name}\n\n{inspect.getdoc(load(name))}\n\nHyper-parameters: {shown}")
+    elif as_json:
+        typer.echo(json.dumps([{"name": item.name, "summary": item.summary, "module": item.module} for item in known.values()]))
+    else:
+        for item in sorted(known.values()):
+            typer.echo(f"{item.name:16} {item.summary}")
+
+
+def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+    """List the dataset cards."""
+    from bench.data.cards import card_paths, load_card
+
+    cards = [load_card(name) for name in card_paths()]
+    if as_json:
+        typer.echo(json.dumps([card.model_dump() for card in cards]))
+        return
+    for card in cards:
+        counts = "/".join(f"{card.counts.get(part, '-')}" for part in ("train", "val", "test"))
+        typer.echo(f"{card.name:20} {len(card.classes):5} classes  {counts:22} {card.title}")
