@@ -1,0 +1,102 @@
+"""Backbones by slug: which open_clip model with which weights file, written by extraction and read by the engine.
+
+A slug names the features' folder and is a run's `backbone`: "embedded", "ViT-B-16@openai", "RN50@my-weights". Its description
+lies in `<features>/backbones/<slug>.json`, so a run finds the text tower of the features it computes on.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.errors import ENVIRONMENT, BenchError, nearest
+from bench.paths import datasets_root, features_root
+from bench.spec import Frozen
+
+EMBEDDED = "embedded"
+
+
+class Backbone(Frozen):
+    """A model of open_clip and where its weights lie."""
+
+    slug: str
+    model: str  # open_clip's name, or "local-dir:<folder>"
+    pretrained: str = ""  # open_clip's tag; "" where the weights are a file of the user's
+    weights: str  # absolute path of the weights file
+    sha256: str  # of that file
+    quick_gelu: bool = False  # OpenAI's weights were trained with x·σ(1.702 x) instead of GELU
+    context_length: int = 77  # tokens
+    bpe: str = ""  # absolute path of a merges file of the model's own; "": open_clip's
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _embedded() -> Backbone:
+    folder = datasets_root() / "embedded" / "model"
+    config, weights = folder / "open_clip_config.json", folder / "open_clip_model.safetensors"
+    if not (config.is_file() and weights.is_file()):
+        raise BenchError(f"the embedded model in {folder} is incomplete.", "Install the suite again.", ENVIRONMENT)
+    text = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+    merges = sorted(folder.glob("bpe*.txt.gz"))
+    return Backbone(
+        slug=EMBEDDED,
+        model=f"local-dir:{folder}",
+        weights=str(weights),
+        sha256=sha256_of(weights),
+        quick_gelu=False,
+        context_length=text.get("context_length", 77),
+        bpe=str(merges[0]) if merges else "",
+    )
+
+
+def _description(slug: str) -> Path:
+    return features_root() / "backbones" / f"{slug}.json"
+
+
+def known_backbones() -> list[str]:
+    """The slugs that can be described: the embedded one and all that extraction has written."""
+    return [EMBEDDED, *sorted(path.stem for path in _description("x").parent.glob("*.json"))]
+
+
+def describe(slug: str) -> Backbone:
+    """The backbone of a slug.
+
+    Raises:
+        BenchError: Nothing describes it: no features were extracted with it on this machine.
+    """
+    if slug == EMBEDDED:
+        return _embedded()
+    path = _description(slug)
+    if not path.is_file():
+        raise BenchError(
+            f"no backbone '{slug}' is described in {path.parent}.",
+            f"{nearest(slug, known_backbones())} `bench features extract` writes the description of the backbone it uses.",
+        )
+    try:
+        return Backbone.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise BenchError(f"{path} does not describe a backbone ({reason}).", "Extract its features again.") from error
+
+
+def save_description(backbone: Backbone) -> None:
+    """Write a backbone's description; another weights file under a known slug is refused.
+
+    Raises:
+        BenchError: The slug stands for other weights already.
+    """
+    path = _description(backbone.slug)
+    if path.is_file() and (held := describe(backbone.slug)).sha256 != backbone.sha256:
+        raise BenchError(
+            f"backbone '{backbone.slug}' stands for other weights already: {held.weights} (sha256 {held.sha256[:12]}…).",
+            f"Give these weights a name of their own with --slug, or remove {path} and the features made with it.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    aside.write_text(backbone.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    aside.replace(path)

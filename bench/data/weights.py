@@ -1,0 +1,125 @@
+"""Weights of open_clip models, found on this machine and loaded without running anything that a file holds."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.factory import load_checkpoint
+
+from bench.data.backbones import Backbone, sha256_of
+from bench.errors import ENVIRONMENT, BenchError, nearest
+
+# Entries of OpenAI's archives that are no weights.
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def find_weights(model: str, tag: str) -> Path | None:
+    """The weights file of open_clip's `tag`, where it lies on this machine already; nothing is downloaded."""
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
+    repo, _, name = str(config.get("hf_hub", "")).rpartition("/")
+    for file in (name,) if name else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        found = try_to_load_from_cache(repo, file) if repo else None
+        if isinstance(found, str):
+            return Path(found)
+    cached = Path.home() / ".cache" / "clip" / Path(str(config.get("url", "-"))).name
+    return cached if cached.is_file() else None
+
+
+def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Backbone:
+    """The backbone of an open_clip model name with a pretrained tag or a weights file.
+
+    Raises:
+        BenchError: Unknown model or tag, a missing weights file, or weights that are not on this machine.
+    """
+    if model not in open_clip.list_models():
+        raise BenchError(f"open_clip has no model '{model}'.", nearest(model, open_clip.list_models()))
+    if weights is not None:
+        path, quick_gelu = weights.expanduser().resolve(), _is_torchscript(weights)
+        if not path.is_file():
+            raise BenchError(f"weights file {weights} does not exist.", "Give an existing file with --weights.")
+        tag, name = "", path.stem
+    else:
+        path, quick_gelu = _tagged(model, tag)
+        name = tag
+    return Backbone(
+        slug=slug or f"{model}@{name}",
+        model=model,
+        pretrained=tag,
+        weights=str(path),
+        sha256=sha256_of(path),
+        quick_gelu=quick_gelu,
+        context_length=int(open_clip.get_model_config(model)["text_cfg"].get("context_length", 77)),
+    )
+
+
+def _tagged(model: str, tag: str) -> tuple[Path, bool]:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
+    found = find_weights(model, tag)
+    if found is None:
+        fetch = f"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')"
+        raise BenchError(
+            f"the weights '{tag}' of {model} are not on this machine.",
+            f'Fetch them once where there is a network: python -c "{fetch}"; or give a file with --weights.',
+            ENVIRONMENT,
+        )
+    return found, bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu"))
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a weights file is a TorchScript archive, which is how OpenAI published CLIP."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _load(model: torch.nn.Module, path: Path) -> None:
+    """Load a checkpoint into a model; nothing is unpickled but tensors."""
+    if _is_torchscript(path):
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        model.load_state_dict({key: value for key, value in state.items() if key not in NOT_WEIGHTS})
+    else:
+        load_checkpoint(model, str(path), weights_only=True)
+
+
+def create_model(backbone: Backbone) -> Any:
+    """The open_clip model of a backbone with its weights: float32, on the CPU, in evaluation mode.
+
+    Raises:
+        BenchError: The weights are gone, altered since their features were made, no checkpoint, or another model's.
+    """
+    path = Path(backbone.weights)
+    if not path.is_file():
+        raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
+    if sha256_of(path) != backbone.sha256:
+        raise BenchError(f"{path} is no longer the file that '{backbone.slug}' names.", "Put the file back.", ENVIRONMENT)
+    if backbone.model.startswith("local-dir:"):
+        return open_clip.create_model(backbone.model, precision="fp32").eval()
+    tag = open_clip.get_pretrained_cfg(backbone.model, backbone.pretrained) if backbone.pretrained else {}
+    model = open_clip.create_model(
+        backbone.model,
+        precision="fp32",
+        force_quick_gelu=backbone.quick_gelu,
+        force_preprocess_cfg={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
+        pretrained_text=False,
+    )
+    try:
+        _load(model, path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BenchError(
+            f"{path} does not load as weights of {backbone.model}: {reason}", "Name the model they belong to."
+        ) from error
+    return model.eval()
+
+
+def create_tokenizer(backbone: Backbone) -> Any:
+    """The tokenizer of a backbone: a callable from texts to token ids [n, context_length]."""
+    if backbone.bpe:
+        return open_clip.SimpleTokenizer(bpe_path=backbone.bpe, context_length=backbone.context_length)
+    return open_clip.get_tokenizer(backbone.model)
