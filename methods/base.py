@@ -2,11 +2,15 @@
 
 A method says which loss a batch gets; everything else (the text tower, the context tokens, SGD, the schedule, evaluation) is
 the engine's and the same for all. Shapes: K contexts, C classes, D feature dimensions, M views, B samples of a batch, N training
-samples. Features are L2-normalised; `scale` is the backbone's trained logit scale.
+samples. Features are L2-normalised; `scale` is the backbone's trained logit scale. Losses run in float32.
+
+Two rules keep comparisons paired and fair. Whatever is drawn at random comes from `batch.generator` or `task.generator`, and a
+random *class* is drawn as an offset from the given label (so renaming the classes changes nothing). What a method keeps per
+sample, it keeps by `batch.index`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -38,10 +42,29 @@ class Batch:
         """The logits of a plain loss (first context, first view), [B, C]."""
         return self.logits[0, 0]
 
+    @cached_property
+    def log_p(self) -> Tensor:
+        """Log softmax of z, [B, C]: finite where p underflows."""
+        return self.z.log_softmax(dim=1)
+
+    @property
+    def log_p_y(self) -> Tensor:
+        """Log probability of the given label, [B]."""
+        return self.log_p.gather(1, self.given)[:, 0]
+
+    @property
+    def p_y(self) -> Tensor:
+        """Probability of the given label, [B]."""
+        return self.log_p_y.exp()
+
     @property
     def given(self) -> Tensor:
         """The position of each given label, [B, 1], for `gather`."""
         return self.labels[:, None]
+
+    def only(self, keep: Tensor) -> "Batch":
+        """The batch of the samples in the mask `keep` [B]."""
+        return replace(self, images=self.images[:, keep], labels=self.labels[keep], index=self.index[keep])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +81,19 @@ class Task:
     generator: torch.Generator
     clean_labels: Tensor | None = None  # [N], only for oracle = "labels"
     noise_rate: float | None = None  # only for oracle = "rate" or "labels"
+    drop_last: bool = True  # the run's rule for a last incomplete batch, where there are at least `batch_size` samples
+
+    def shuffled(self, index: Tensor) -> list[Tensor]:
+        """Samples [n] in random order, cut into batches as the engine cuts them."""
+        order = torch.randperm(len(index), generator=self.generator, device=self.generator.device).to(index.device)
+        batches = list(torch.split(index[order], self.batch_size))
+        if self.drop_last and len(batches) > 1 and len(batches[-1]) < self.batch_size:
+            batches.pop()
+        return batches if len(index) else []
+
+    def draw_seed(self) -> int:
+        """A seed for a library with random numbers of its own (scikit-learn), drawn from the generator."""
+        return int(torch.randint(2**31, (), generator=self.generator, device=self.generator.device))
 
 
 @dataclass
@@ -73,6 +109,7 @@ class Method:
     train: ClassVar[bool] = True  # False: nothing is learned, `context` is "template"
     context: ClassVar[Literal["learned", "template"]] = "learned"
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
+    nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method
     name: ClassVar[str] = ""  # set by @register
 
     task: Task = field(init=False, repr=False, compare=False)
@@ -99,3 +136,8 @@ class Method:
     def clean_belief(self) -> Tensor | None:
         """How clean the method believes each training sample to be, [N] in [0, 1], or None where it holds no such belief."""
         return None
+
+
+def mean_over(keep: Tensor, loss: Tensor) -> Tensor:
+    """Per-sample losses whose mean over the batch is the mean over the samples in the mask `keep` [B]; 0 where it is empty."""
+    return torch.where(keep, loss, 0.0) * (len(keep) / keep.sum().clamp_min(1))

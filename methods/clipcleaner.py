@@ -1,0 +1,103 @@
+"""CLIPCleaner: choose the clean samples before training, then train with any loss."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from methods.base import Batch, Method, Task
+from methods.registry import create, register
+
+
+def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """In-sample probabilities [N, C] of a logistic regression of the given labels on image features [N, D]."""
+    p = np.zeros((len(labels), classes))
+    present = np.unique(labels)
+    if len(present) == 1:
+        p[:, present] = 1.0
+    else:
+        p[:, present] = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels).predict_proba(features)
+    return p
+
+
+def mixture_clean(score: np.ndarray, labels: np.ndarray, threshold: float, seed: int) -> np.ndarray:
+    """Per given class, which scores [N] a two-component mixture puts in its higher component; all where fewer than two differ."""
+    clean = np.ones(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        own = score[labels == label]
+        if len(np.unique(own)) < 2:
+            continue
+        own = ((own - own.min()) / (own.max() - own.min()))[:, None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture = GaussianMixture(2, random_state=seed).fit(own)
+        clean[labels == label] = mixture.predict_proba(own)[:, mixture.means_.argmax()] >= threshold
+    return clean
+
+
+@register("clipcleaner")
+class CLIPCleaner(Method):
+    """CLIPCleaner: samples that zero-shot and a linear probe both find clean, then any loss on them.  Feng et al., ACM MM 2024.
+
+    For each of the two predictions p: per class, a two-component mixture on log p_y (higher component's posterior ≥ .5), and the
+    consistency p_y / max_k p_k ≥ .8. Clean is the intersection of the four. A class left empty keeps its best by zero-shot p_y.
+
+    Paper: CLIPCleaner: Cleaning Noisy Labels with CLIP (arXiv 2408.10012).
+    Reference code: github.com/MrChenFeng/CLIPCleaner_ACMMM2024
+    Tuned by the authors: thresholds .5 and .8, temperature .07.
+    Deviations: `base` (any method with one context and view, and the engine's batches) instead of their MixFix training. One prompt
+    per class, the card's, instead of many written by a language model. Public code fills an empty class with its *worst* samples
+    (an ascending sort); the best are meant. Batches stay those of all methods, their mean is over the selected samples.
+    """
+
+    nested: ClassVar[tuple[str, ...]] = ("base",)
+    base: str | dict[str, Any] = "coop_ce"
+    mixture: float = 0.5
+    consistency: float = 0.8
+    temperature: float = 0.07
+
+    def start(self, task: Task) -> None:
+        """Select the clean samples and start the base method.
+
+        Raises:
+            ValueError: The base method cannot train on a selection.
+        """
+        super().start(task)
+        self.inner = create(**({"name": self.base} if isinstance(self.base, str) else self.base))
+        plain = self.inner.train and self.inner.contexts == self.inner.views == 1 and self.inner.oracle is None
+        if not plain or type(self.inner).batches is not Method.batches:
+            raise ValueError(f"clipcleaner cannot train with '{self.inner.name}': it needs a method of one context and one view")
+        self.inner.start(task)
+        self.clean = torch.from_numpy(self.select(task)).to(task.labels.device)  # [N]
+
+    def select(self, task: Task) -> np.ndarray:
+        """The mask [N] of the samples judged clean."""
+        labels = task.labels.cpu().numpy()
+        zero_shot = (task.zero_shot.double() / task.scale / self.temperature).softmax(dim=1).cpu().numpy()
+        clean, seed, rows = np.ones(len(labels), dtype=bool), task.draw_seed(), np.arange(len(labels))
+        for p in (zero_shot, probe(task.images[0].cpu().numpy(), labels, task.num_classes)):
+            score = np.log(p[rows, labels].clip(1e-12))
+            clean &= mixture_clean(score, labels, self.mixture, seed) & (p[rows, labels] >= self.consistency * p.max(axis=1))
+        kept = np.bincount(labels[clean], minlength=task.num_classes)
+        fill = max(1, kept[kept > 0].min(initial=len(labels)) if clean.any() else 1)
+        for label in np.unique(labels[~np.isin(labels, labels[clean])]):
+            own = np.flatnonzero(labels == label)
+            clean[own[np.argsort(-zero_shot[own, label], kind="stable")[:fill]]] = True
+        return clean
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The base method's loss on the selected samples, 0 for the others, [B]."""
+        keep = self.clean[batch.index]
+        loss = 0 * batch.log_p_y
+        if keep.any():
+            loss[keep] = self.inner.loss(batch.only(keep)) * (len(keep) / keep.sum())
+        return loss
+
+    def clean_belief(self) -> Tensor:
+        """1 where selected, else 0, [N]."""
+        return self.clean.float()
