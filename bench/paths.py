@@ -19,3 +19,9 @@ def features_root() -> Path:
     """Where extracted features of the user's own datasets are cached: $BENCH_FEATURES, else ~/.cache/noisy-prompt-bench."""
     default = Path.home() / ".cache" / "noisy-prompt-bench" / "features"
     return Path(os.environ.get("BENCH_FEATURES", default))
+
+
+def data_root() -> Path | None:
+    """The folder that holds the user's datasets as CoOp lays them out: $BENCH_DATA, or None where it is not set."""
+    given = os.environ.get("BENCH_DATA")
+    return Path(given).expanduser() if given else None

@@ -1,15 +1,36 @@
-"""Dataset cards: one TOML file per dataset, shipped in `datasets/` or anywhere of the user's."""
+"""Dataset cards: one TOML file per dataset, shipped in `datasets/`, made by extraction, or anywhere of the user's."""
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from bench.errors import BenchError, nearest
-from bench.paths import datasets_root
+from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
+
+Format = Literal[
+    "coop", "aircraft", "imagenet", "lists", "folders", "torchvision", "cifar", "animal10n", "food101n", "clothing1m", "webvision"
+]
+
+
+class Source(Frozen):
+    """How a dataset lies on disk, as its authors or CoOp lay it out. All paths are below the data root, $BENCH_DATA."""
+
+    format: Format  # which reader of `bench.data.sources` reads the split
+    images: str  # the folder that the split's paths are relative to
+    split: str  # the split file, or the folder of its lists; for "torchvision" the name of its class
+
+
+class Human(Frozen):
+    """Labels people gave to the training images, beside the true ones."""
+
+    file: str  # below the data root: CIFAR-N's .pt, or a .json of label lists in the split's order
+    clean: str = "clean_label"  # the true labels in that file; they must be the split's, in order
+    sets: dict[str, float] = Field(min_length=1)  # name of each set of labels and its published share of wrong ones, in percent
 
 
 class Card(Frozen):
@@ -18,9 +39,12 @@ class Card(Frozen):
     name: str
     title: str
     classes: tuple[str, ...] = Field(min_length=1)
-    templates: tuple[str, ...] = Field(min_length=1)  # the first is the zero-shot prompt
-    split: str  # relative to the card's folder
+    templates: tuple[str, ...] = Field(min_length=1)  # the first is the zero-shot prompt; all are the optional ensemble
+    split: str = ""  # relative to the card's folder: a shipped split; "" where extraction makes it from `source`
     features: str = ""  # relative to the card's folder: shipped features; "" where the user extracts them
+    source: Source | None = None  # where images and split of the user's own copy lie
+    human: Human | None = None  # human labels of the training images, for the noise protocol "human"
+    train_labels: Literal["true", "human"] = "true"  # "human": the split's training labels are people's, and the truth is unknown
     counts: dict[Literal["train", "val", "test"], int] = Field(default_factory=dict)
     domain: Literal["in", "out"] | None = None  # of the embedded model's pretraining
     licence: str = ""
@@ -37,14 +61,29 @@ class Card(Frozen):
         """Class names as prompts read them: "_" is a space."""
         return [name.replace("_", " ") for name in self.classes]
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise ValueError("a name has letters, digits, '.', '_' and '-' only, as it names a folder")
+        return name
+
+    @field_validator("templates")
+    @classmethod
+    def _has_one_gap(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        if any(template.count("{}") != 1 or "{" in template.replace("{}", "") for template in templates):
+            raise ValueError("a template holds {} once, where the class name goes, and no other brace")
+        return templates
+
 
 def card_paths() -> dict[str, Path]:
-    """The shipped cards' files, by name."""
-    return {path.stem: path for path in sorted(datasets_root().glob("*.toml"))}
+    """The files of the shipped cards and of those that extraction made of the user's folders, by name."""
+    made = {path.parent.name: path for path in sorted(features_root().glob("*/card.toml"))}
+    return made | {path.stem: path for path in sorted(datasets_root().glob("*.toml"))}
 
 
 def find_card(name: str) -> Path:
-    """The file of a card: a shipped name, or the path of a TOML file."""
+    """The file of a card: a known name, or the path of a TOML file."""
     if name.endswith(".toml"):
         path = Path(name).expanduser().resolve()
         if path.is_file():
@@ -61,7 +100,7 @@ def find_card(name: str) -> Path:
 
 @cache
 def load_card(name: str) -> Card:
-    """The card of a shipped name or of a TOML file.
+    """The card of a known name or of a TOML file.
 
     Raises:
         BenchError: It does not exist, is no TOML, or has unknown, missing or ill-typed keys.

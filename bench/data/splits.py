@@ -3,8 +3,9 @@
 import json
 import random
 from collections import defaultdict
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from bench.errors import BenchError
 
@@ -24,18 +25,81 @@ class Split(NamedTuple):
     test: list[Item]
 
 
-def read_split(path: Path) -> Split:
-    """A split file `{"train": [[relative path, label, class name], …], "val": …, "test": …}`."""
+def read_split(path: Path, classes: Sequence[str] | None = None) -> Split:
+    """A split file `{"train": [[relative path, label, class name], …], "val": …, "test": …}`.
+
+    Args:
+        path: The file.
+        classes: Class names in label order; the file must call its labels so.
+
+    Raises:
+        BenchError: The file is missing, not in CoOp's format, or names other classes.
+    """
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
-        return Split(*([Item(str(p), int(label)) for p, label, _ in parts[part]] for part in Split._fields))
+        rows = {part: [(str(p), int(label), str(name)) for p, label, name in parts[part]] for part in Split._fields}
     except FileNotFoundError as error:
         raise BenchError(f"split file {path} does not exist.", "Run `bench doctor` to see which files a dataset needs.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise BenchError(
             f"split file {path} is not in CoOp's format ({error!r}).",
             'It holds {"train": [[path, label, class name], …], "val": …, "test": …}.',
         ) from error
+    if classes is not None:
+        _check_names(path, {(label, name) for part in rows.values() for _, label, name in part}, classes)
+    return Split(*([Item(p, label) for p, label, _ in rows[part]] for part in Split._fields))
+
+
+def _check_names(path: Path, found: set[tuple[int, str]], classes: Sequence[str]) -> None:
+    labels = {label for label, _ in found}
+    if labels != set(range(len(classes))):
+        raise BenchError(
+            f"split file {path} has {len(labels)} classes ({min(labels, default=0)} to {max(labels, default=0)}), "
+            f"the card {len(classes)} (0 to {len(classes) - 1}).",
+            "Give the split file of this dataset.",
+        )
+    for label, name in sorted(found):
+        if name.replace("_", " ") != classes[label].replace("_", " "):
+            raise BenchError(
+                f"split file {path} calls class {label} '{name}', the card '{classes[label]}'.",
+                "Give the split file of this dataset, or correct the order of the card's classes.",
+            )
+
+
+def write_split(path: Path, split: Split, classes: Sequence[str]) -> None:
+    """Write a split in CoOp's format, whole or not at all."""
+    parts = {part: [[p, label, classes[label]] for p, label in items] for part, items in split._asdict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.tmp")
+    aside.write_text(json.dumps(parts, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+    aside.replace(path)
+
+
+def check_split(split: Split, classes: int, counts: Mapping[Any, int], where: Path) -> None:
+    """What every split must hold: the card's counts, labels in range, no path twice, and none that leaves the image root.
+
+    Raises:
+        BenchError: It does not; the sentence names the first offender.
+    """
+    seen: dict[str, str] = {}
+    for part, items in split._asdict().items():
+        if counts and len(items) != counts.get(part, 0):
+            raise BenchError(
+                f"split {where} has {len(items)} {part} images, the card says {counts.get(part, 0)}.",
+                "It is another split of this dataset; published numbers do not compare across splits.",
+            )
+        for path, label in items:
+            if not 0 <= label < classes:
+                raise BenchError(
+                    f"split {where} gives '{path}' the label {label}; the card has {classes} classes.", "Check the file."
+                )
+            if path in seen:
+                raise BenchError(
+                    f"split {where} holds '{path}' twice ({seen[path]} and {part}).", "Every image belongs to one part."
+                )
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+                raise BenchError(f"split {where} holds '{path}', which leaves the image root.", "Paths are relative, with '/'.")
+            seen[path] = part
 
 
 def sample_shots(items: list[Item], shots: int, rng: random.Random) -> list[Item]:

@@ -1,21 +1,26 @@
 """A run's data, put together from card, split, noise and cached features."""
 
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
-from bench.data.noise import Labels, make_noise
-from bench.data.splits import Item, Split, draw_few_shot, read_split
+from bench.data.noise import REPLACING, Labels, kind, make_noise, realised_rate, replace_images
+from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
+from bench.errors import BenchError
 from bench.paths import features_root
 from bench.seeds import derive
-from bench.spec import RunSpec, digest
+from bench.spec import NoiseSpec, RunSpec, digest
 
 Array = NDArray[np.float32]
+ZeroShot = Callable[[Array], Array]  # image features [N, D] to the zero-shot model's logits [N, C]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,23 +30,53 @@ class TaskData:
     card: Card
     train: Array  # [1 + V, N, D], the clean view first
     given: Labels  # [N]
-    true: Labels  # [N]
+    true: Labels  # [N]; where nobody knows them (`true_known`), the given ones
     val: Array  # [Nv, D]
     val_given: Labels  # [Nv], with the same kind and rate of noise
     val_true: Labels  # [Nv]
     test: Array  # [T, D]
     test_true: Labels  # [T]
+    paths: tuple[str, ...] = ()  # of the training images
+    true_known: bool = True
 
     @property
     def noise_digest(self) -> str:
-        """Identifies the wrong labels: equal for every method of one dataset, shots, noise and seed."""
-        return digest(self.given.tolist())
+        """Identifies the wrong labels and their images: equal for every method of one dataset, shots, noise and seed."""
+        return digest([self.given.tolist(), self.true.tolist(), self.paths])
+
+    @property
+    def realised_rate(self) -> float:
+        """The share of training labels that are wrong, in [0, 1]; NaN where nobody knows the true ones."""
+        return realised_rate(self.given, self.true) if self.true_known else float("nan")
+
+
+def cached_split(card: Card) -> Path:
+    """Where extraction keeps the split of a card without a shipped one."""
+    return features_root() / card.name / "split.json"
+
+
+def cached_human(card: Card) -> Path:
+    """Where extraction keeps the human labels of a card: {"<set>": {path: label}}."""
+    return features_root() / card.name / "human.json"
 
 
 @lru_cache(maxsize=64)
 def split_of(dataset: str) -> Split:
-    """The split that a card names."""
-    return read_split(find_card(dataset).parent / load_card(dataset).split)
+    """The split of a dataset: the one that ships with its card, or the one that extraction has read and checked.
+
+    Raises:
+        BenchError: There is none yet, or it does not fit the card.
+    """
+    card = load_card(dataset)
+    path = find_card(dataset).parent / card.split if card.split else cached_split(card)
+    if not card.split and not path.is_file():
+        raise BenchError(
+            f"dataset '{card.name}' has no features on this machine yet.",
+            f"Extract them with `bench features extract {dataset} --images … --split …`. {card.how_to_get}".strip(),
+        )
+    split = read_split(path, card.classes)
+    check_split(split, len(card.classes), card.counts, path)
+    return split
 
 
 @lru_cache(maxsize=64)
@@ -67,35 +102,121 @@ def features_of(dataset: str, backbone: str, part: str) -> FeatureSet:
 
 def features_version(dataset: str, backbone: str) -> str:
     """The fingerprint of the features a run computes on."""
-    return digest([features_of(dataset, backbone, part).fingerprint for part in Split._fields])
+    parts = [part for part, items in split_of(dataset)._asdict().items() if items]
+    return digest([features_of(dataset, backbone, part).fingerprint for part in parts])
+
+
+def check_noise(card: Card, noise: NoiseSpec) -> None:
+    """Whether a dataset can carry a noise.
+
+    Raises:
+        BenchError: It has no such human labels, or none but human ones, so that no other noise can be put on known labels.
+    """
+    name, _, chosen = noise.protocol.partition(":")
+    if card.train_labels == "human":
+        if name != "human" or chosen or noise.rate != 1:
+            raise BenchError(
+                f"the training labels of '{card.name}' are people's and the true ones are unknown, so '{noise.protocol}' noise at "
+                f"rate {noise.rate} cannot be made.",
+                "Ask for [noise] human = [1.0].",
+            )
+    elif name == "human" and (card.human is None or (chosen and chosen not in card.human.sets)):
+        known = f"It has: {', '.join(card.human.sets)}." if card.human else "Only cards with [human] do (bench datasets --json)."
+        raise BenchError(f"dataset '{card.name}' has no labels for '{noise.protocol}'.", known)
+
+
+@lru_cache(maxsize=8)
+def _human(dataset: str, protocol: str) -> dict[str, int]:
+    """The human label of each image, by path, of the set that a protocol names, or the card's first."""
+    card = load_card(dataset)
+    path = cached_human(card)
+    if card.human is None or not path.is_file():
+        raise BenchError(
+            f"the human labels of '{card.name}' are not in {path.parent}.", "Extract its features again, with --labels FILE."
+        )
+    labels: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))[protocol.partition(":")[2] or next(iter(card.human.sets))]
+    return labels
+
+
+class Images(NamedTuple):
+    """The images of a run."""
+
+    shots: list[Item]  # the sampled shots: their labels are the given ones where images are replaced
+    train: list[Item]  # the images that training sees, with their true labels
+    val: list[Item]
+
+
+def draw_images(card: Card, split: Split, shots: int, seed: int, noise: NoiseSpec) -> Images:
+    """Which images a run uses, before any feature is read."""
+    sampled, val = draw_few_shot(split, shots, seed)
+    train = sampled
+    if noise.protocol in REPLACING and noise.rate > 0:
+        train = replace_images(noise.protocol, sampled, split.train, len(card.classes), noise.rate, derive(seed, card.name))
+    return Images(sampled, train, val)
+
+
+def needed_images(card: Card, split: Split, shots: Iterable[int], seeds: Iterable[int], noises: Iterable[NoiseSpec]) -> Split:
+    """The images that the runs of a grid use, in the split's order; the test part whole."""
+    settings = [(k, seed, noise) for k in shots for seed in seeds for noise in noises]
+    drawn = [draw_images(card, split, *setting) for setting in settings]
+    train = {item for images in drawn for item in images.train}
+    val = {item for images in drawn for item in images.val}
+    return Split([i for i in split.train if i in train], [i for i in split.val if i in val], split.test)
 
 
 def _labels(items: list[Item]) -> Labels:
     return np.array([item.label for item in items], dtype=np.int64)
 
 
-def load_task(spec: RunSpec) -> TaskData:
+def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
     """The data of a run: the shots of its seed, their noisy labels and all features.
 
+    Args:
+        spec: The run.
+        zero_shot: The zero-shot model of the card's template; for the noise protocol "confusion" only.
+
     Raises:
-        BenchError: A card, split or feature file is missing or does not fit.
+        BenchError: A card, split or feature file is missing or does not fit, or the dataset cannot carry the noise.
     """
     card, split = load_card(spec.dataset), split_of(spec.dataset)
-    shots, val = draw_few_shot(split, spec.shots, spec.seed)
-    classes, noise, noise_seed = len(card.classes), spec.noise, derive(spec.seed, card.name)
+    check_noise(card, spec.noise)
+    images = draw_images(card, split, spec.shots, spec.seed, spec.noise)
+    protocol, rate, of_people = spec.noise.protocol, spec.noise.rate, kind(spec.noise.protocol) == "human"
+    people = _human(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
+    # Selection must see the same kind of labels: validation images that people did not label are left out.
+    val = [item for item in images.val if item.path in people] if of_people else images.val
 
     def rows(part: str, items: list[Item]) -> Array:
+        if not items:
+            return np.zeros((0, 1, features_of(spec.dataset, spec.backbone, "train").dim), dtype=np.float32)
         return features_of(spec.dataset, spec.backbone, part).rows([item.path for item in items])
 
-    true, val_true = _labels(shots), _labels(val)
+    def noisy(items: list[Item], clean_view: Array, part: str) -> Labels:
+        return make_noise(
+            protocol, _labels(items), len(card.classes), rate, derive(spec.seed, card.name), part,
+            features=clean_view,
+            zero_shot=zero_shot(clean_view) if zero_shot and protocol == "confusion" else None,
+            human=np.array([people[item.path] for item in items], dtype=np.int64) if people else None,
+        )  # fmt: skip
+
+    views = features_of(spec.dataset, spec.backbone, "train").views
+    if spec.views > views:
+        raise BenchError(
+            f"the run wants {spec.views} augmented views, the features of '{spec.dataset}' by '{spec.backbone}' have {views}.",
+            f"Set views = {views} in the grid, or extract anew with --views {spec.views}.",
+        )
+    train, val_rows = rows("train", images.train), rows("val", val)[:, 0]
+    keep = protocol in REPLACING or card.train_labels == "human"
     return TaskData(
         card=card,
-        train=np.ascontiguousarray(rows("train", shots)[:, : 1 + spec.views].swapaxes(0, 1)),
-        given=make_noise(noise.protocol, true, classes, noise.rate, noise_seed),
-        true=true,
-        val=rows("val", val)[:, 0],
-        val_given=make_noise(noise.protocol, val_true, classes, noise.rate, noise_seed, part="val"),
-        val_true=val_true,
+        train=np.ascontiguousarray(train[:, : 1 + spec.views].swapaxes(0, 1)),
+        given=_labels(images.shots) if keep else noisy(images.train, train[:, 0], "train"),
+        true=_labels(images.train),
+        val=val_rows,
+        val_given=noisy(val, val_rows, "val"),
+        val_true=_labels(val),
         test=rows("test", split.test)[:, 0],
         test_true=_labels(split.test),
+        paths=tuple(item.path for item in images.train),
+        true_known=card.train_labels == "true",
     )
