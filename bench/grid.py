@@ -4,13 +4,13 @@ import fnmatch
 import itertools
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from bench.data.cards import card_paths, find_card
-from bench.data.noise import PROTOCOLS
+from bench.data.noise import kind
 from bench.data.task import task_digest
 from bench.errors import BenchError, nearest
 from bench.presets import PRESETS
@@ -21,9 +21,10 @@ from methods import registry
 class Grid(Frozen):
     """What a grid file may say. Every list multiplies."""
 
-    name: str = "grid"
+    name: str = Field(default="grid", pattern=r"^[\w-][\w.-]*$")  # names files, so no slashes
     preset: str = "coop50"  # a training protocol of `bench.presets`
     train: dict[str, Any] = Field(default_factory=dict)  # overrides single fields of it; a list multiplies (a learning-rate grid)
+    select: Literal["noisy_val", "clean_val"] | None = None  # how reports choose among learning rates; clean_val is an oracle
     methods: list[str | dict[str, Any]] = Field(min_length=1)  # names, globs, or {name = "gce", q = [0.5, 0.7]}
     datasets: list[str] = Field(min_length=1)  # shipped names, globs, or paths of cards
     backbones: list[str] = Field(default=["embedded"], min_length=1)
@@ -31,22 +32,27 @@ class Grid(Frozen):
     shots: list[int] = Field(default=[16], min_length=1)
     noise: dict[str, list[float]] = Field(min_length=1)  # protocol -> rates; rate 0 is clean whatever the protocol
     seeds: list[int] = Field(default=[1, 2, 3], min_length=1)
-    exclude: list[dict[str, Any]] = Field(
-        default_factory=list
-    )  # e.g. {method = "joapr", dataset = "icons_*", noise = "pairflip", rate = 0.5}
+    exclude: list[dict[str, Any]] = Field(default_factory=list)  # e.g. {method = "joapr", noise = "pairflip", rate = 0.5}
 
 
 EXCLUDABLE = ("method", "dataset", "backbone", "shots", "noise", "rate", "seed")
 
 
+class Excluded(NamedTuple):
+    """A cell that an [[exclude]] rule of the grid takes out."""
+
+    spec: RunSpec
+    rule: str
+
+
 def read_grid(path: Path) -> Grid:
-    """The grid of a file.
+    """The grid of a file; its relative card paths are relative to the file.
 
     Raises:
         BenchError: The file is missing, is no TOML, or has unknown or ill-typed keys.
     """
     try:
-        return Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        grid = Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BenchError(f"grid file {path} cannot be read ({error.strerror}).", "Name an existing TOML file.") from error
     except tomllib.TOMLDecodeError as error:
@@ -56,10 +62,15 @@ def read_grid(path: Path) -> Grid:
         key = str(first["loc"][0]) if first["loc"] else ""
         hint = nearest(key, Grid.model_fields) if first["type"] == "extra_forbidden" else "Correct the value."
         raise BenchError(f"grid file {path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}.", hint) from error
+    cards = [str((path.parent / name).resolve()) if name.endswith(".toml") else name for name in grid.datasets]
+    return grid.model_copy(update={"datasets": cards})
 
 
 def _products(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """All combinations of a table whose lists are choices."""
+    for key, value in options.items():
+        if value == []:
+            raise BenchError(f"'{key}' is an empty list, so the grid has no run.", "Give at least one value.")
     choices = [value if isinstance(value, list) else [value] for value in options.values()]
     for chosen in itertools.product(*choices):
         yield dict(zip(options, chosen, strict=True))
@@ -67,11 +78,32 @@ def _products(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _fill(name: str, given: dict[str, Any]) -> MethodSpec:
     """A method with its defaults filled in; a parameter that names another method is filled in likewise."""
-    known = registry.defaults(name)
+    known, nested = registry.defaults(name), registry.load(name).nested
     for key in given:
         if key not in known:
             raise BenchError(f"method '{name}' has no hyper-parameter '{key}'.", nearest(key, known) if known else "It has none.")
-    return MethodSpec(name=name, params=known | given)
+    chosen = {key: value if key in nested else _typed(name, key, known[key], value) for key, value in given.items()}
+    params = known | chosen
+    return MethodSpec(name=name, params=params | {key: fill_nested(params[key]) for key in nested})
+
+
+def fill_nested(value: str | dict[str, Any]) -> dict[str, Any]:
+    """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters."""
+    options = {"name": value} if isinstance(value, str) else dict(value)
+    inner = str(options.pop("name", ""))
+    if inner not in registry.names():
+        raise BenchError(f"no method is called '{inner}'.", nearest(inner, registry.names()))
+    spec = _fill(inner, options)
+    return {"name": spec.name, **spec.params}
+
+
+def _typed(method: str, key: str, default: Any, value: Any) -> Any:
+    """The value in its default's type, so that 1 and 1.0 are one cell."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise BenchError(f"method '{method}': {key} = {value!r} is no {type(default).__name__}.", f"The default is {default!r}.")
+    return value
 
 
 def expand_methods(entries: list[str | dict[str, Any]]) -> list[MethodSpec]:
@@ -122,51 +154,79 @@ def expand_noise(noise: dict[str, list[float]]) -> list[NoiseSpec]:
     """Protocol × rate; all zero rates are one clean setting."""
     found = []
     for protocol, rates in noise.items():
-        if protocol not in PROTOCOLS:
-            raise BenchError(f"no noise protocol is called '{protocol}'.", nearest(protocol, PROTOCOLS))
+        kind(protocol)
         for rate in rates:
             if not 0 <= rate <= 1:
                 raise BenchError(f"[noise] {protocol}: rate {rate} is outside [0, 1].", "Rates are shares, such as 0.25.")
             found.append(NoiseSpec(protocol=protocol, rate=rate) if rate > 0 else NoiseSpec())
+    if not found:
+        raise BenchError("[noise] has no rate.", "Give one, such as symmetric = [0.0, 0.25, 0.5].")
     return list(dict.fromkeys(found))
 
 
-def _excluded(spec: RunSpec, rules: list[dict[str, Any]]) -> bool:
-    have = {"method": spec.method.name, "dataset": spec.dataset, "backbone": spec.backbone, "shots": spec.shots,
-            "noise": spec.noise.protocol, "rate": spec.noise.rate, "seed": spec.seed}  # fmt: skip
-    return any(all(fnmatch.fnmatch(have[k], v) if isinstance(v, str) else have[k] == v for k, v in rule.items()) for rule in rules)
-
-
-def expand(grid: Grid) -> list[RunSpec]:
-    """The runs of a grid, each cell once.
-
-    A method without training ignores shots, views, noise, seed and protocol: it is one cell per dataset and backbone.
-
-    Raises:
-        BenchError: Unknown names or values, or nothing left after the exclusions.
-    """
-    for rule in grid.exclude:
+def _check_rules(rules: list[dict[str, Any]]) -> None:
+    for rule in rules:
+        if not rule:
+            raise BenchError("an [[exclude]] rule is empty.", f"It names some of: {', '.join(EXCLUDABLE)}.")
         for key in rule:
             if key not in EXCLUDABLE:
                 raise BenchError(f"[[exclude]] has no key '{key}'.", nearest(key, EXCLUDABLE))
-    trains, noises, datasets = (
-        expand_train(grid.preset, grid.train),
-        expand_noise(grid.noise),
-        expand_datasets(grid.datasets),
-    )
-    runs: dict[str, RunSpec] = {}
-    for method in expand_methods(grid.methods):
-        learns = registry.load(method.name).train
-        for dataset, backbone in itertools.product(datasets, grid.backbones):
-            base = {"method": method, "dataset": dataset, "task": task_digest(dataset), "backbone": backbone}
-            if not learns:
-                spec = RunSpec(**base, views=0, shots=0, noise=NoiseSpec(), seed=0, train=None)
-                runs[spec.cell_id] = spec
-                continue
-            for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains):
-                spec = RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train)
-                runs[spec.cell_id] = spec
-    left = [spec for spec in runs.values() if not _excluded(spec, grid.exclude)]
+
+
+def _excluding(spec: RunSpec, rules: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first rule that takes the cell out: text matches as a glob, a number by equality."""
+    have = {"method": spec.method.name, "dataset": dataset_name(spec.dataset), "backbone": spec.backbone, "shots": spec.shots,
+            "noise": spec.noise.protocol, "rate": spec.noise.rate, "seed": spec.seed}  # fmt: skip
+    for rule in rules:
+        if all(fnmatch.fnmatch(str(have[k]), v) if isinstance(v, str) else have[k] == v for k, v in rule.items()):
+            return rule
+    return None
+
+
+def dataset_name(dataset: str) -> str:
+    """A dataset's short name: of a card's path, the file's name without ".toml"."""
+    return PurePath(dataset).name.removesuffix(".toml")
+
+
+def _cells(grid: Grid) -> Iterator[RunSpec]:
+    """Every combination, before exclusions. A method without training is one cell per dataset and backbone."""
+    trains, noises = expand_train(grid.preset, grid.train), expand_noise(grid.noise)
+    methods, datasets = expand_methods(grid.methods), expand_datasets(grid.datasets)
+    for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):
+        base = {"method": method, "dataset": dataset, "task": task_digest(dataset), "backbone": backbone}
+        if not registry.load(method.name).train:
+            yield RunSpec(**base, views=0, shots=0, noise=NoiseSpec(), seed=0, train=None)
+            continue
+        for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains):
+            yield RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train)
+
+
+def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:
+    """The runs of a grid and the cells that its [[exclude]] rules take out, each cell once.
+
+    Raises:
+        BenchError: Unknown names or values, a learning-rate grid without a selector, or nothing left after the exclusions.
+    """
+    _check_rules(grid.exclude)
+    rates = grid.train.get("lr")
+    if isinstance(rates, list) and len(rates) > 1 and grid.select is None:
+        raise BenchError(
+            "[train] lr has several values, but the grid does not say how to choose among them.",
+            'Add select = "noisy_val" (or "clean_val", which is marked as an oracle).',
+        )
+    left: dict[str, RunSpec] = {}
+    out: dict[str, Excluded] = {}
+    for spec in _cells(grid):
+        rule = _excluding(spec, grid.exclude)
+        if rule is None:
+            left.setdefault(spec.cell_id, spec)
+        else:
+            out.setdefault(spec.cell_id, Excluded(spec, ", ".join(f"{key} = {value}" for key, value in rule.items())))
     if not left:
         raise BenchError("the grid has no run left after its exclusions.", "Remove an [[exclude]] rule.")
-    return left
+    return list(left.values()), list(out.values())
+
+
+def expand(grid: Grid) -> list[RunSpec]:
+    """The runs of a grid, each cell once (see `split_cells`)."""
+    return split_cells(grid)[0]

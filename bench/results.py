@@ -65,8 +65,9 @@ def row(record: Record, predictions: bytes | None = None) -> dict[str, Any]:
         **{key: spec[key] for key in ("dataset", "task", "backbone", "views", "shots", "seed")},
         "noise": spec["noise"]["protocol"], "rate": spec["noise"]["rate"],
         "train": canonical(train), "lr": train.get("lr"), "epochs": train.get("epochs", 0),
-        "method_version": record["versions"]["method"], "engine_version": record["versions"]["engine"], "features": record["versions"]["features"],
-        "history": canonical(record.get("history", {})), "environment": canonical(record.get("environment", {})), "predictions": predictions,
+        "method_version": record["versions"]["method"], "engine_version": record["versions"]["engine"],
+        "features": record["versions"]["features"], "history": canonical(record.get("history", {})),
+        "environment": canonical(record.get("environment", {})), "predictions": predictions,
     }  # fmt: skip
     loose = {**record, **record.get("metrics", {})}
     return {name: flat.get(name, loose.get(name)) for name in SCHEMA.names}
@@ -131,6 +132,21 @@ def _index(store: Store) -> pa.Table:
         except OSError:  # a read-only store is readable all the same
             aside.unlink(missing_ok=True)
     return pa.concat_tables([table, pa.Table.from_pylist([row(store.read(run_id)) for run_id in sorted(failed)], SCHEMA)])
+
+
+def pace(root: Path) -> dict[tuple[str, str], float]:
+    """Median seconds per training step, by (dataset, backbone) and by ("", backbone), from a store's index as it is."""
+    try:
+        columns = ["dataset", "backbone", "steps", "wall_seconds"]
+        frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
+    except (OSError, pa.ArrowException):
+        return {}
+    frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
+    frame["pace"] = frame["wall_seconds"] / frame["steps"]
+    found = {("", str(backbone)): float(value) for backbone, value in frame.groupby("backbone")["pace"].median().items()}
+    for (dataset, backbone), value in frame.groupby(["dataset", "backbone"])["pace"].median().items():
+        found[str(dataset), str(backbone)] = float(value)
+    return found
 
 
 def load(path: str | Path) -> Results:

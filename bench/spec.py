@@ -1,12 +1,14 @@
 """`RunSpec`: all that defines a run, and its two identities.
 
-`cell_id` hashes what was asked; `run_id` hashes that and the versions of what computed it (method, engine, features). Equal cells
-under other versions are "stale", and a report refuses to mix them. Paths, device and workers are in neither.
+`cell_id` hashes what was asked; `run_id` is the cell and a hash of the versions of what computed it (method, engine, features).
+Equal cells under other versions are "stale", and a report refuses to mix them. Paths, device and workers are in neither.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,14 +65,20 @@ class RunSpec(Frozen):
     seed: int
     train: TrainSpec | None  # None: nothing is trained
 
-    @property
+    @cached_property
     def cell_id(self) -> str:
-        """What was asked, as 16 hexadecimal digits."""
-        return digest(self.model_dump(mode="json"))
+        """What was asked, as 16 hexadecimal digits. Where a card's file lies is no part of it; `task` says what the card says."""
+        asked = self.model_dump(mode="json")
+        return digest(asked | {"dataset": PurePath(self.dataset).name.removesuffix(".toml")})
 
     def run_id(self, versions: Mapping[str, Any]) -> str:
-        """What was asked and what computed it: `versions` holds "method", "engine" and "features"."""
-        return digest({"cell": self.cell_id, "versions": dict(versions)})
+        """What was asked and what computed it: the cell, "-" and 8 digits of `versions` ("method", "engine", "features")."""
+        return f"{self.cell_id}-{digest(dict(versions))[:8]}"
+
+
+def cell_of(run_id: str) -> str:
+    """The cell of a run, read from its id."""
+    return run_id.partition("-")[0]
 
 
 def canonical(value: Any) -> str:

@@ -1,7 +1,9 @@
 """The result store: one directory per run, there whole or not at all.
 
     <root>/runs/<run_id>/record.json [+ predictions.npy, context.safetensors]     a finished run
-    <root>/failed/<run_id>/<attempt>/record.json                                   a failed attempt, with its traceback
+    <root>/failed/<run_id>.<attempt>/record.json                                   a failed attempt, with its traceback
+    <root>/grids/<name>.json                                                        what `bench run` was last asked for
+    <root>/claims/, logs/, slurm/                                                   of running and past processes (bench.runner)
     <root>/tmp/…                                                                    being written; meaningless after a crash
     <root>/index.parquet                                                            derived (bench.results), may be deleted
 
@@ -9,6 +11,7 @@ A run is written aside and renamed into place. Of two processes that finish the 
 stored twice or half.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -29,6 +32,18 @@ def _sync(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _rename_new(aside: Path, target: Path) -> bool:
+    """Whether `aside` could be renamed to `target`; False where something is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        aside.rename(target)
+    except OSError:
+        if target.is_dir():
+            return False
+        raise
+    return True
 
 
 class Store:
@@ -69,14 +84,19 @@ class Store:
         """The ids of all finished runs."""
         return {entry.name for entry in os.scandir(self.runs)} if self.runs.is_dir() else set()
 
+    def _attempt(self, run_id: str, number: int) -> Path:
+        return self.failed / f"{run_id}.{number}"
+
     def attempts(self, run_id: str) -> int:
         """How often a run has failed."""
-        folder = self.failed / run_id
-        return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+        count = 0
+        while self._attempt(run_id, count + 1).is_dir():
+            count += 1
+        return count
 
     def failures(self) -> set[str]:
         """The ids of runs that have failed and have not been finished since."""
-        failed = {entry.name for entry in os.scandir(self.failed)} if self.failed.is_dir() else set()
+        failed = {entry.name.partition(".")[0] for entry in os.scandir(self.failed)} if self.failed.is_dir() else set()
         return failed - self.done()
 
     def write(self, record: Record, files: Mapping[str, bytes] | None = None) -> bool:
@@ -88,32 +108,33 @@ class Store:
         Raises:
             BenchError: The disk is full or read-only; nothing is left behind.
         """
-        run_id = record["run_id"]
-        target = self.runs / run_id
-        if record["status"] == "failed":
-            target = self.failed / run_id / str(self.attempts(run_id) + 1)
+        run_id, files = record["run_id"], files or {}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        whole = {"schema_version": SCHEMA_VERSION, **record, "files": hashes}
         aside = self.tmp / f"{run_id}-{uuid.uuid4().hex}"
-        record = {"schema_version": SCHEMA_VERSION, **record}
         try:
             aside.mkdir(parents=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            for name, data in (files or {}).items():
+            for name, data in files.items():
                 _sync(aside / name, data)
-            _sync(aside / "record.json", json.dumps(record, sort_keys=True).encode())
+            _sync(aside / "record.json", json.dumps(whole, sort_keys=True).encode())
+            return self._publish(aside, record)
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
             raise BenchError(
                 f"run {run_id} could not be stored in {self.root} ({error.strerror}).",
                 "Free or unlock the disk and start again: finished runs are kept.",
                 ENVIRONMENT,
             ) from error
-        try:
-            aside.rename(target)
-        except OSError:
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            if target.is_dir():
-                return False
-            raise
+
+    def _publish(self, aside: Path, record: Record) -> bool:
+        """Rename a complete folder into place. A folder that is there already is not replaced: rename refuses one with files."""
+        run_id = record["run_id"]
+        if record["status"] == "done":
+            return _rename_new(aside, self.runs / run_id)
+        attempt = self.attempts(run_id) + 1
+        while not _rename_new(aside, self._attempt(run_id, attempt)):  # another process's attempt came first
+            attempt += 1
         return True
 
     def read(self, run_id: str) -> Record:
@@ -133,7 +154,7 @@ class Store:
         attempts = self.attempts(run_id)
         if not attempts:
             raise BenchError(f"no run '{run_id}' in {self.root}.", "`bench status` lists what is stored.")
-        return self.failed / run_id / str(attempts)
+        return self._attempt(run_id, attempts)
 
     def records(self, run_ids: set[str]) -> Iterator[Record]:
         """The records of the given runs, in no order."""

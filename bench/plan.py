@@ -1,0 +1,225 @@
+"""The plan: which runs of a grid are done, failed or stale, which are to run, in which shards, and how long that takes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple
+
+from bench.data.task import features_version, split_of
+from bench.engine import ENGINE_VERSION
+from bench.engine.outcome import stack_key
+from bench.errors import ENVIRONMENT, BenchError
+from bench.grid import Grid, dataset_name, fill_nested, split_cells
+from bench.spec import RunSpec, canonical, cell_of
+from bench.store import Store
+from methods import registry
+
+State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
+STACK = 32  # runs per shard: throughput hardly grows beyond, and a killed worker loses at most one shard
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run of the grid, and where it stands."""
+
+    spec: RunSpec
+    versions: dict[str, Any]
+    run_id: str
+    state: State
+    reason: str = ""  # why it is stale, excluded or unavailable
+
+
+class Shard(NamedTuple):
+    """Runs that train as one stack in one worker."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def steps(self) -> int:
+        """Training steps of all its runs."""
+        return sum(run_steps(cell.spec) for cell in self.cells)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All cells of a grid and the shards that are still to run."""
+
+    cells: list[Cell]
+    shards: list[Shard]
+    seconds: float | None  # estimate for one worker, from the store's own history; None without one
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Cells by state, "total" (all but the excluded) and "to_run"."""
+        found = dict.fromkeys(("done", "failed", "stale", "new", "excluded", "unavailable"), 0)
+        for cell in self.cells:
+            found[cell.state] += 1
+        return {"total": len(self.cells) - found["excluded"], **found, "to_run": sum(len(shard.cells) for shard in self.shards)}
+
+    def reasons(self, state: State) -> dict[str, int]:
+        """Why cells are in a state, and how many for each reason."""
+        found: dict[str, int] = defaultdict(int)
+        for cell in self.cells:
+            if cell.state == state:
+                found[cell.reason] += 1
+        return dict(found)
+
+
+def versions_of(spec: RunSpec) -> dict[str, Any]:
+    """The versions of what computes a run: method (and methods it is composed with), engine and features.
+
+    Raises:
+        BenchError: The run's features are missing or damaged.
+    """
+    cls = registry.load(spec.method.name)
+    nested = [registry.load(spec.method.params[key]["name"]).version for key in cls.nested]
+    versions = {
+        "method": cls.version,
+        "engine": ENGINE_VERSION,
+        "features": features_version(spec.dataset, spec.backbone),
+    }
+    return versions | {"nested": nested} if nested else versions
+
+
+@lru_cache(maxsize=4096)
+def training_size(dataset: str, shots: int) -> int:
+    """Training samples of a few-shot draw."""
+    per_class: dict[int, int] = defaultdict(int)
+    for item in split_of(dataset).train:
+        per_class[item.label] += 1
+    return sum(min(count, shots) if shots else count for count in per_class.values())
+
+
+def run_steps(spec: RunSpec) -> int:
+    """SGD steps of a run with the engine's own batches."""
+    if spec.train is None:
+        return 0
+    samples, batch = training_size(spec.dataset, spec.shots), spec.train.batch_size
+    whole = spec.train.drop_last and samples >= batch
+    return spec.train.epochs * (samples // batch if whole else -(-samples // batch))
+
+
+def make_plan(
+    grid: Grid, store: Store, *, retry_failed: bool = False, stack: int = STACK, workers: int = 1, part: tuple[int, int] = (1, 1)
+) -> Plan:
+    """The plan of a grid on a store.
+
+    Args:
+        grid: What is asked.
+        store: What there is.
+        retry_failed: Whether failed runs are to run again.
+        stack: Most runs of a shard.
+        workers: Shards are made smaller where that gives every worker one.
+        part: (i, n): only the i-th of n parts, i from 1. Parts do not depend on what is done, so they never overlap.
+
+    Raises:
+        BenchError: The grid is wrong, or the features of all its runs are missing.
+    """
+    runs, excluded = split_cells(grid)
+    cells = _states(runs, store)
+    if all(cell.state == "unavailable" for cell in cells):
+        raise BenchError(cells[0].reason, code=ENVIRONMENT)
+    wanted = {"new", "stale", "failed"} if retry_failed else {"new", "stale"}
+    left = _shards([cell for cell in _part(cells, *part) if cell.state in wanted], stack, workers)
+    outside = [Cell(item.spec, {}, "", "excluded", item.rule) for item in excluded]
+    return Plan(cells + outside, left, _estimate(left, store))
+
+
+def _states(runs: Iterable[RunSpec], store: Store) -> list[Cell]:
+    done, failed = store.done(), store.failures()
+    cells_done = {cell_of(run_id) for run_id in done}
+    known: dict[str, dict[str, Any] | str] = {}  # per method, dataset and backbone: versions, or why there are none
+    cells = []
+    for spec in runs:
+        key = f"{spec.method.name}\n{spec.method.params}\n{spec.dataset}\n{spec.backbone}"
+        if key not in known:
+            try:
+                known[key] = versions_of(spec)
+            except BenchError as error:
+                known[key] = str(error)
+        versions = known[key]
+        if isinstance(versions, str):
+            cells.append(Cell(spec, {}, "", "unavailable", versions))
+            continue
+        run_id = spec.run_id(versions)
+        state: State = "done" if run_id in done else "failed" if run_id in failed else "new"
+        if state == "new" and spec.cell_id in cells_done:
+            state = "stale"
+        cells.append(Cell(spec, versions, run_id, state))
+    return cells
+
+
+def _part(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
+    """The i-th of n parts of the available cells: every n-th shard of the whole grid, whatever is done of it."""
+    available = [cell for cell in cells if cell.state != "unavailable"]
+    return available if n == 1 else [cell for shard in _shards(available, STACK, n)[i - 1 :: n] for cell in shard.cells]
+
+
+def _shards(cells: Sequence[Cell], stack: int, workers: int) -> list[Shard]:
+    """Runs that can stack, in equal parts of at most `stack`, the longest first."""
+    size = max(1, min(stack, max(8, -(-len(cells) // workers))))
+    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[stack_key(cell.spec)].append(cell)
+    shards = []
+    for group in groups.values():
+        parts = -(-len(group) // size)
+        shards += [Shard(tuple(group[part::parts])) for part in range(parts)]
+    return sorted(shards, key=lambda shard: -shard.steps)
+
+
+def _estimate(shards: Sequence[Shard], store: Store) -> float | None:
+    """Seconds for the shards on one worker, at the pace of the store's finished runs on the same dataset and backbone."""
+    if not shards or not store.done():
+        return None
+    from bench.results import pace  # noqa: PLC0415 - Arrow is needed only where there is a history
+
+    per_step = pace(store.root)
+    total = 0.0
+    for shard in shards:
+        spec = shard.cells[0].spec
+        rate = per_step.get((dataset_name(spec.dataset), spec.backbone), per_step.get(("", spec.backbone)))
+        if rate is None:
+            return None
+        total += rate * shard.steps
+    return total
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The plan for tools: counts, shards, estimate and reasons."""
+    return {
+        "counts": plan.counts,
+        "shards": [
+            {"dataset": dataset_name(shard.cells[0].spec.dataset), "runs": len(shard.cells), "steps": shard.steps}
+            for shard in plan.shards
+        ],
+        "seconds": plan.seconds,
+        "excluded": plan.reasons("excluded"),
+        "unavailable": plan.reasons("unavailable"),
+        "to_run": [cell.run_id for shard in plan.shards for cell in shard.cells],
+    }
+
+
+def cell_text(spec: RunSpec) -> str:
+    """A run in words, for failure lines: `gce(q=0.5) · dtd · symmetric 0.5 · 16 shots · seed 1`."""
+    noise = "clean" if spec.noise.rate == 0 else f"{spec.noise.protocol} {spec.noise.rate:g}"
+    words = [method_label(spec.method.name, spec.method.params), dataset_name(spec.dataset)]
+    return " · ".join(words if spec.train is None else [*words, noise, f"{spec.shots} shots", f"seed {spec.seed}"])
+
+
+def method_label(name: str, params: dict[str, Any]) -> str:
+    """A method and its non-default hyper-parameters: `gce(q=0.5)`, `clipcleaner(base=gce)`."""
+    usual, nested = registry.defaults(name), registry.load(name).nested
+    usual |= {key: fill_nested(usual[key]) for key in nested}
+    changed = [(key, value) for key, value in sorted(params.items()) if usual.get(key) != value]
+    words = [f"{key}={_nested_label(value) if key in nested else _short(value)}" for key, value in changed]
+    return f"{name}({', '.join(words)})" if words else name
+
+
+def _nested_label(value: dict[str, Any]) -> str:
+    return method_label(value["name"], {key: item for key, item in value.items() if key != "name"})
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else canonical(value)

@@ -1,0 +1,99 @@
+"""Claims, so that several runners on one store share the work.
+
+A runner owns the file `claims/<owner>.owner`, which it keeps locked and touches while it lives; a claim is a hard link to it named
+after the run. So a claim holds while it is locked (same machine: a killed runner's lock is gone at once) and was touched within
+`EXPIRES` (other machines). Claims only save work: should two runners take one run after all, the store keeps the first.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+EXPIRES = 600.0  # seconds without a sign of life
+BEAT = 30.0  # seconds between signs of life
+
+
+class Claims:
+    """One runner's claims in a store.
+
+    Args:
+        root: The store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "claims"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = self.folder / f"{self.owner}.owner"
+        self._file = self._path.open("w", encoding="utf-8")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.write(socket.gethostname())
+        self._file.flush()
+        self._held: set[str] = set()
+
+    def beat(self) -> None:
+        """A sign of life, for all claims at once."""
+        os.utime(self._file.fileno())
+
+    def take(self, run_id: str) -> bool:
+        """Claim a run; False where another living runner holds it."""
+        claim = self.folder / run_id
+        try:
+            claim.hardlink_to(self._path)
+        except FileExistsError:
+            if self._alive(claim):
+                return False
+            claim.unlink(missing_ok=True)
+            return self.take(run_id)
+        self._held.add(run_id)
+        return True
+
+    def _alive(self, claim: Path) -> bool:
+        """Whether the claim's owner lives. Times are the file system's, so the clocks of machines need not agree."""
+        try:
+            return _holds(claim, os.fstat(self._file.fileno()).st_mtime)
+        except FileNotFoundError:  # given back meanwhile
+            return False
+
+    def release(self, run_ids: Iterable[str]) -> None:
+        """Give runs back."""
+        for run_id in run_ids:
+            if run_id in self._held:
+                (self.folder / run_id).unlink(missing_ok=True)
+                self._held.discard(run_id)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.release(list(self._held))
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def running(root: Path) -> list[str]:
+    """The runs that living runners hold."""
+    found = []
+    for claim in (root / "claims").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if claim.suffix != ".owner" and _holds(claim, time.time()):
+                found.append(claim.name)
+    return sorted(found)
+
+
+def _holds(claim: Path, now: float) -> bool:
+    if abs(now - claim.stat().st_mtime) > EXPIRES:
+        return False
+    return claim.read_text(encoding="utf-8") != socket.gethostname() or _locked(claim)
+
+
+def _locked(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,240 @@
+"""Supervision: one worker process per device, fed with shards; whatever kills a worker costs its shard and no more.
+
+A shard whose worker dies, hangs or raises is split in two and tried again, down to single runs, so that the one bad run is found
+and recorded as failed while all others finish.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bench.engine.outcome import Outcome
+from bench.errors import ENVIRONMENT, BenchError
+from bench.plan import Cell, Shard
+from bench.runner.claims import BEAT, Claims
+from bench.runner.progress import Reporter
+from bench.runner.worker import Work, main, store_outcome
+from bench.store import Store
+
+DEATHS = 2  # a single run whose worker dies this often is recorded as failed (once may be an accident)
+POLL = 5.0  # seconds between looks at runs that another runner holds
+
+
+@dataclass
+class Task:
+    """Runs to do as one stack, and how often a worker has died of them."""
+
+    cells: list[Cell]
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker process and what it is doing."""
+
+    process: BaseProcess
+    pipe: "connection.Connection[Any, Any]"
+    work: Work
+    task: Task | None = None
+    heard: float = field(default_factory=time.monotonic)
+    ready: bool = False
+    error: str = ""  # why its shard failed as a whole
+
+
+class Pool:
+    """Runs shards on workers until none is left.
+
+    Args:
+        store: Where results go.
+        works: One for each worker.
+        claims: This runner's claims.
+        reporter: Told of everything that happens.
+        stall: Seconds without a sign of progress after which a worker counts as hung.
+    """
+
+    def __init__(self, store: Store, works: Sequence[Work], claims: Claims, reporter: Reporter, stall: float) -> None:
+        self.store, self.works, self.claims, self.reporter, self.stall = store, works, claims, reporter, stall
+        self.queue: deque[Task] = deque()
+        self.elsewhere: dict[str, tuple[Cell, int]] = {}  # runs that another runner holds, and their failures so far
+        self.workers: list[Worker] = []
+        self._context = multiprocessing.get_context("spawn")
+
+    def run(self, shards: Iterable[Shard]) -> None:
+        """Train all shards.
+
+        Raises:
+            BenchError: Results cannot be stored, or workers do not start.
+        """
+        self.queue.extend(Task(list(shard.cells)) for shard in shards)
+        beat = looked = time.monotonic()
+        try:
+            while self.queue or self.elsewhere or any(worker.task for worker in self.workers):
+                now = time.monotonic()
+                if now - beat > BEAT:
+                    self.claims.beat()
+                    beat = now
+                if not self.queue and now - looked > POLL:
+                    self._look_elsewhere()
+                    looked = now
+                self._assign()
+                self._listen()
+                self.reporter.tick()
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+                worker.process.join()
+
+    def _assign(self) -> None:
+        """Give every idle worker a task; start workers as long as there are tasks for them."""
+        while self.queue:
+            worker = next((worker for worker in self.workers if worker.task is None), None)
+            if worker is None and len(self.workers) == len(self.works):
+                return
+            task = self._claim(self.queue.popleft())
+            if not task.cells:
+                continue
+            worker = worker or self._start(next(work for work in self.works if work not in [w.work for w in self.workers]))
+            worker.task, worker.heard, worker.error = task, time.monotonic(), ""
+            with contextlib.suppress(OSError):  # it has died; `_listen` sees that
+                worker.pipe.send(task.cells)
+
+    def _claim(self, task: Task) -> Task:
+        """What of a task is left to this runner: neither finished nor in another runner's hands."""
+        mine = []
+        for cell in task.cells:
+            if not self.claims.take(cell.run_id):
+                self.elsewhere[cell.run_id] = (cell, self.store.attempts(cell.run_id))
+            elif self.store.has(cell.run_id):
+                self.claims.release([cell.run_id])
+                self.reporter.cached(cell)
+            else:
+                mine.append(cell)
+        return replace(task, cells=mine)
+
+    def _look_elsewhere(self) -> None:
+        """What became of the runs that another runner held: done, failed, or free again."""
+        free = []
+        for run_id, (cell, attempts) in list(self.elsewhere.items()):
+            if self.store.has(run_id):
+                self.reporter.cached(cell)
+            elif self.store.attempts(run_id) > attempts:
+                self._report_failure(cell)
+            elif self.claims.take(run_id):
+                free.append(cell)
+            else:
+                continue
+            del self.elsewhere[run_id]
+        if free:
+            self.queue.append(Task(free))
+            self.claims.release(cell.run_id for cell in free)
+
+    def _report_failure(self, cell: Cell) -> None:
+        record = self.store.read(cell.run_id)
+        self.reporter.run(cell.run_id, "failed", record["title"], record["error"], str(self.store.folder(cell.run_id)))
+
+    def _start(self, work: Work) -> Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=main, args=(there, work), daemon=True)
+        process.start()
+        there.close()
+        worker = Worker(process, here, work)
+        self.workers.append(worker)
+        return worker
+
+    def _listen(self) -> None:
+        """Take in messages, deaths and silence."""
+        waiting = {worker.pipe: worker for worker in self.workers}
+        for pipe in connection.wait(list(waiting), timeout=0.5 if waiting else POLL):
+            self._drain(waiting[pipe])  # type: ignore[index]
+        for worker in list(self.workers):
+            if worker.task and time.monotonic() - worker.heard > self.stall:
+                _stop_hung(worker.process)
+                self._drain(worker)
+                self._lost(worker, f"no progress for {self.stall:g} s; its worker was stopped", deaths=DEATHS)
+
+    def _drain(self, worker: Worker) -> None:
+        try:
+            while worker in self.workers and worker.pipe.poll():
+                self._hear(worker, worker.pipe.recv())
+        except (EOFError, OSError):
+            worker.process.join()
+            if not worker.ready:
+                raise BenchError(
+                    f"a worker did not start; its log is {worker.work.root / worker.work.log}.", code=ENVIRONMENT
+                ) from None
+            self._lost(worker, worker.error or f"its worker died ({_cause(worker.process.exitcode)})")
+
+    def _hear(self, worker: Worker, message: tuple[Any, ...]) -> None:
+        worker.heard = time.monotonic()
+        match message:
+            case ("ready",):
+                worker.ready = True
+            case ("steps", steps):
+                self.reporter.steps(steps)
+            case ("run", run_id, status, title, error, folder):
+                self._ended(worker, run_id)
+                self.reporter.run(run_id, status, title, error, folder)
+            case ("shard", error):
+                worker.error = error
+                if not error:
+                    worker.task = None
+            case ("fatal", text, hint, code):
+                raise BenchError(text, hint, code)
+
+    def _ended(self, worker: Worker, run_id: str) -> None:
+        self.claims.release([run_id])
+        if worker.task:
+            worker.task.cells = [cell for cell in worker.task.cells if cell.run_id != run_id]
+
+    def _lost(self, worker: Worker, why: str, deaths: int = 1) -> None:
+        """A worker is gone: what it had not stored goes back in halves; a single run is recorded as failed at the end."""
+        self.workers.remove(worker)
+        task, worker.task = worker.task, None
+        if task is None or not task.cells:
+            return
+        self.claims.release(cell.run_id for cell in task.cells)
+        if len(task.cells) > 1:
+            middle = len(task.cells) // 2
+            self.reporter.note(
+                f"{why}: {len(task.cells)} runs go again in two smaller stacks; log: {worker.work.root / worker.work.log}"
+            )
+            self.queue.extendleft([Task(task.cells[middle:]), Task(task.cells[:middle])])
+        elif task.deaths + deaths < DEATHS:
+            self.queue.appendleft(replace(task, deaths=task.deaths + deaths))
+        else:
+            trace = _tail(worker.work.root / worker.work.log)
+            outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
+            store_outcome(self.store, task.cells[0], outcome, worker.work, lambda message: self.reporter.run(*message[1:]))
+
+
+def _stop_hung(process: BaseProcess) -> None:
+    """Have a hung process write to its log where it hangs (faulthandler answers SIGABRT), then end it."""
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGABRT)
+    process.join(5)
+    process.kill()
+    process.join()
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        return f"{name}: out of memory, or killed by hand" if name == "SIGKILL" else name
+    return f"exit status {exitcode}"
+
+
+def _tail(log: Path, size: int = 4000) -> str:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")[-size:]
+    except OSError:
+        return ""

@@ -1,0 +1,119 @@
+"""What is stored of a run: one function from the engine's outcome to the store's record."""
+
+import io
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from bench import __version__
+from bench.data.cards import Card, load_card
+from bench.data.noise import identifiable
+from bench.engine.outcome import Outcome
+from bench.grid import dataset_name
+from bench.plan import Cell, cell_text, method_label
+from bench.presets import PRESETS
+from bench.spec import RunSpec, TrainSpec
+from bench.store import Record
+from methods import registry
+
+
+def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], preset: str = "", log: str = "") -> Record:
+    """The record of a run that ended: all of `bench.results.COLUMNS` that are no metrics, the specification, and what was measured.
+
+    Args:
+        cell: The run, with its versions and id.
+        outcome: What the engine gave back. Metrics that are not finite are stored as None.
+        environment: Where it ran (`environment`).
+        preset: The grid's preset, if the run is of one.
+        log: The worker's log, relative to the store.
+    """
+    spec, card = cell.spec, load_card(cell.spec.dataset)
+    stored_spec = spec.model_dump(mode="json") | {"dataset": dataset_name(spec.dataset)}
+    return {
+        "run_id": cell.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
+        "spec": stored_spec, "versions": cell.versions, "title": cell_text(spec),
+        "label": method_label(spec.method.name, spec.method.params),
+        "oracle": registry.create(spec.method.name, **spec.method.params).oracle,
+        "preset": preset_title(spec.train, preset), **_card_columns(card, spec, outcome),
+        "noise_digest": outcome.noise_digest,
+        "metrics": plain(outcome.metrics), "history": plain(outcome.history),
+        "error": outcome.error, "traceback": outcome.traceback,
+        "environment": dict(environment), "finished": round(time.time(), 3), "log": log,
+    }  # fmt: skip
+
+
+def _card_columns(card: Card, spec: RunSpec, outcome: Outcome) -> dict[str, Any]:
+    classes, predictions = len(card.classes), outcome.predictions
+    return {
+        "domain": card.domain,
+        "num_classes": classes,
+        "num_test": card.counts.get("test") if predictions is None else len(predictions),
+        "identifiable": identifiable(spec.noise.protocol, spec.noise.rate, classes),
+    }
+
+
+def preset_title(train: TrainSpec | None, preset: str) -> str:
+    """The preset and what the grid overrides of it: `coop50, lr=0.01`."""
+    if train is None or preset not in PRESETS:
+        return ""
+    usual = PRESETS[preset].model_dump()
+    return ", ".join([preset, *(f"{key}={value}" for key, value in train.model_dump().items() if value != usual[key])])
+
+
+def files_of(outcome: Outcome, *, keep_context: bool) -> dict[str, bytes]:
+    """The files stored beside the record: test predictions, and the learned context where it is asked for."""
+    files = {}
+    if outcome.predictions is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, outcome.predictions.astype(np.uint16), allow_pickle=False)
+        files["predictions.npy"] = buffer.getvalue()
+    if keep_context and outcome.context is not None:
+        from safetensors.numpy import save  # noqa: PLC0415 - only where contexts are kept
+
+        files["context.safetensors"] = save(
+            {"context": np.ascontiguousarray(outcome.context)}, {"spec": outcome.spec.model_dump_json()}
+        )
+    return files
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: NumPy scalars and tensors' items as numbers, not-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@cache
+def environment(device: str) -> dict[str, Any]:
+    """The machine and the libraries a run was made with: nothing that names the user."""
+    import torch  # noqa: PLC0415 - the parent process and `bench status` do without
+
+    cuda = device.startswith("cuda") and torch.cuda.is_available()
+    return {
+        "bench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device file
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "cpu"

@@ -1,0 +1,139 @@
+"""`run_grid`: a grid onto a store, from plan to the last run."""
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
+from bench.grid import Grid
+from bench.plan import Plan, make_plan
+from bench.runner.claims import Claims
+from bench.runner.pool import Pool
+from bench.runner.progress import Style, Tally, make_reporter
+from bench.runner.worker import Train, Work
+from bench.store import Store
+
+STALL = 900.0  # seconds without progress after which a worker counts as hung
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a grid ended. Counts are runs."""
+
+    total: int
+    done: int  # by this call
+    cached: int  # finished before, or by another runner
+    failed: int  # now or before
+    unavailable: int  # their features are missing
+    seconds: float
+
+    @property
+    def code(self) -> int:
+        """The command's exit code."""
+        return SOME_FAILED if self.failed else INCOMPLETE if self.unavailable else OK
+
+
+def run_grid(
+    grid: Grid,
+    root: Path,
+    *,
+    plugins: Sequence[Path] = (),
+    device: str = "auto",
+    workers: int | None = None,
+    part: tuple[int, int] = (1, 1),
+    stack: int | None = None,
+    keep_context: bool = False,
+    retry_failed: bool = False,
+    stall: float = STALL,
+    style: Style = "auto",
+    train: Train | None = None,
+) -> Summary:
+    """Run what a store lacks of a grid; starting again continues.
+
+    Args:
+        grid: What is asked. Methods of `plugins` must have been loaded before.
+        root: The results folder; made where it does not exist.
+        plugins: Files that the workers load.
+        device: "auto" (every GPU, else the CPU), "cpu", "cuda", "cuda:1" or "mps".
+        workers: Worker processes on the CPU; by default one per core, the threads divided among them.
+        part: (i, n): only the i-th of n parts, for schedulers of one's own.
+        stack: Most runs of a shard.
+        keep_context: Store the learned context tokens too.
+        retry_failed: Run failed runs again.
+        stall: Seconds without progress after which a worker is stopped and its shard tried in smaller stacks.
+        style: How progress is shown.
+        train: In place of the engine's `train_stack`; importable by name in the workers.
+
+    Raises:
+        BenchError: The grid is wrong, features are missing, or results cannot be stored.
+        KeyboardInterrupt: Ctrl-C; finished runs are kept.
+    """
+    store = Store(root)
+    store.prepare()
+    limit = {} if stack is None else {"stack": stack}
+    devices = _devices(device, workers)
+    plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, **limit)
+    _remember(grid, plan, store)
+    counts, to_run = plan.counts, plan.counts["to_run"]
+    tally = Tally(to_run, sum(shard.steps for shard in plan.shards))
+    if to_run:
+        claims = Claims(root)
+        reporter = make_reporter(style, tally)
+        works = _works(devices[: len(plan.shards)], root, claims.owner, plugins=tuple(plugins), preset=grid.preset,
+                       keep_context=keep_context, train=train)  # fmt: skip
+        try:
+            Pool(store, works, claims, reporter, stall).run(plan.shards)
+        finally:
+            reporter.close()
+            claims.close()
+    before = 0 if retry_failed else counts["failed"]
+    return Summary(
+        counts["total"], tally.done, counts["done"] + tally.cached, tally.failed + before, counts["unavailable"], tally.seconds
+    )
+
+
+def _devices(device: str, workers: int | None) -> list[str]:
+    """One entry per worker."""
+    import torch  # noqa: PLC0415 - the command line's help must not wait for it
+
+    gpus = torch.cuda.device_count()
+    if device in {"auto", "cuda"} and gpus:
+        return [f"cuda:{index}" for index in range(gpus)]
+    if device == "cuda" or (device.startswith("cuda:") and int(device[5:] or 0) >= gpus):
+        raise BenchError(f"device '{device}' asks for a GPU that is not there ({gpus} found).", "Use --device auto.")
+    if device in {"auto", "cpu"}:
+        return ["cpu"] * (workers or cores())
+    return [device]
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:
+    """One work order per worker, each with its log and its share of the threads."""
+    (root / "logs").mkdir(exist_ok=True)
+    threads = max(1, cores() // max(len(devices), 1))
+    return [
+        Work(root=root, device=device, threads=threads, log=f"logs/{owner}-{index}.log", **shared)
+        for index, device in enumerate(devices)
+    ]
+
+
+def _remember(grid: Grid, plan: Plan, store: Store) -> None:
+    """Note what was asked, so that `bench status` knows what is missing without expanding the grid again."""
+    asked = {
+        "grid": grid.model_dump(mode="json"),
+        "run_ids": [cell.run_id for cell in plan.cells if cell.run_id],
+        "unavailable": plan.reasons("unavailable"),
+    }
+    folder = store.root / "grids"
+    folder.mkdir(exist_ok=True)
+    aside = folder / f"{uuid.uuid4().hex}.tmp"
+    aside.write_text(json.dumps(asked), encoding="utf-8")
+    aside.replace(folder / f"{grid.name}.json")

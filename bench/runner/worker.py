@@ -1,0 +1,127 @@
+"""A worker process: trains one shard after another and stores each run itself.
+
+Messages to the supervisor are tuples: ("ready",), ("steps", n), ("run", run_id, status, title, error, folder),
+("shard", error or ""), ("fatal", BenchError's message, hint, code). "shard" ends a shard; with an error the stack failed as a whole
+and the worker ends.
+"""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from bench.engine.outcome import Outcome
+from bench.errors import BenchError
+from bench.plan import Cell
+from bench.runner.record import build_record, environment, files_of
+from bench.store import Store
+
+Send = Callable[[tuple[Any, ...]], None]
+Train = Callable[..., list[Outcome]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all shards of a worker share."""
+
+    root: Path
+    device: str
+    threads: int
+    plugins: tuple[Path, ...] = ()
+    preset: str = ""
+    keep_context: bool = False
+    log: str = ""  # relative to the store
+    train: Train | None = None  # in place of the engine's `train_stack`, for tests
+
+
+def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> None:
+    """Train the cells as one stack and store every outcome.
+
+    Raises:
+        BenchError: A run could not be stored.
+        Exception: Whatever the engine raises for the stack as a whole.
+    """
+    train = work.train or _engine()
+    store, started = Store(work.root), time.perf_counter()
+    outcomes = train(
+        [cell.spec for cell in cells],
+        device=work.device,
+        keep_context=work.keep_context,
+        progress=lambda steps: send(("steps", steps)),
+    )
+    share = (time.perf_counter() - started) / len(cells)
+    by_cell = {outcome.spec.cell_id: outcome for outcome in outcomes}
+    for cell in cells:
+        outcome = by_cell[cell.spec.cell_id]
+        outcome.metrics.setdefault("wall_seconds", share)
+        store_outcome(store, cell, outcome, work, send)
+
+
+def store_outcome(store: Store, cell: Cell, outcome: Outcome, work: Work, send: Send) -> None:
+    """Store one run and say so."""
+    record = build_record(cell, outcome, environment(work.device), work.preset, work.log)
+    store.write(record, files_of(outcome, keep_context=work.keep_context))
+    send(("run", cell.run_id, outcome.status, record["title"], outcome.error, str(store.folder(cell.run_id))))
+
+
+def _engine() -> Train:
+    from bench.engine.train import train_stack  # noqa: PLC0415 - torch, in the worker only
+
+    return train_stack
+
+
+def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
+    """A worker's life: shards come through the pipe, messages go back; None ends it."""
+    _prepare(work)
+    send: Send = pipe.send
+    send(("ready",))
+    while (cells := pipe.recv()) is not None:
+        try:
+            train_shard(cells, work, send)
+        except BenchError as error:
+            send(("fatal", error.message, error.hint, error.code))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a method or a device raises; the supervisor splits the shard
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            if len(cells) > 1:
+                send(("shard", text))
+                return  # a fresh process has the whole memory again
+            outcome = Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())
+            store_outcome(Store(work.root), cells[0], outcome, work, send)
+        send(("shard", ""))
+
+
+def _prepare(work: Work) -> None:
+    """Output to the log, Ctrl-C left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log = (work.root / work.log).open("a", encoding="utf-8", buffering=1)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+    faulthandler.enable(log)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: PLC0415 - in the worker only
+
+        torch.set_num_threads(work.threads)
+    from methods.registry import load_plugin  # noqa: PLC0415 - beside torch
+
+    for plugin in work.plugins:
+        load_plugin(plugin)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

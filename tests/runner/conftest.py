@@ -1,0 +1,68 @@
+"""Two tiny datasets with features, a grid over them, and a fake engine that the worker processes can import."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.data.features import FeatureWriter
+from bench.grid import Grid
+
+HERE = Path(__file__).parent
+
+
+def make_dataset(folder: Path, name: str, classes: int = 3, shots: int = 4, test: int = 6) -> Path:
+    """A card with its split and random features of the "embedded" backbone."""
+    rng = np.random.default_rng(0)
+    parts = {"train": shots, "val": 2, "test": test}
+    split = {
+        part: [[f"{name}/{part}-{c}-{i}.png", c, f"class {c}"] for c in range(classes) for i in range(n)]
+        for part, n in parts.items()
+    }
+    (folder / f"{name}.json").write_text(json.dumps(split))
+    for part, items in split.items():
+        views = 2 if part == "train" else 0
+        writer = FeatureWriter(folder / "features" / name / "embedded" / part, {"name": name}, dim=4, views=views)
+        writer.append([path for path, _, _ in items], rng.normal(size=(len(items), 1 + views, 4)))
+        writer.commit()
+    card = folder / f"{name}.toml"
+    names = ", ".join(f'"class {c}"' for c in range(classes))
+    card.write_text(
+        f'name = "{name}"\ntitle = "{name}"\nclasses = [{names}]\ntemplates = ["a {{}}."]\n'
+        f'split = "{name}.json"\nfeatures = "features/{name}"\ndomain = "in"\n'
+    )
+    return card
+
+
+@pytest.fixture
+def cards(tmp_path: Path) -> list[str]:
+    folder = tmp_path / "cards"
+    folder.mkdir()
+    return [str(make_dataset(folder, name)) for name in ("alpha", "beta")]
+
+
+@pytest.fixture
+def grid(cards: list[str]) -> Grid:
+    """2 methods × 2 datasets × 2 rates × 2 seeds, and zero-shot on both: 18 runs."""
+    return Grid(
+        name="small",
+        preset="demo",
+        methods=["coop_ce", "gce", "zero_shot"],
+        datasets=cards,
+        noise={"symmetric": [0.0, 0.5]},
+        views=2,
+        shots=[2],
+        seeds=[1, 2],
+    )
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch):
+    """The module of fake engines, importable by its name here and in spawned workers (which copy sys.path)."""
+    monkeypatch.syspath_prepend(str(HERE))
+    import fake_engine
+
+    yield fake_engine
+    sys.modules.pop("fake_engine", None)

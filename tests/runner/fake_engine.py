@@ -1,0 +1,67 @@
+"""Engines for tests of the runner: outcomes that follow from the specification, and trouble where a file asks for it.
+
+The file that $FAKE_TROUBLE names maps seeds to kinds of trouble: {"2": "exit"}.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.engine.outcome import Outcome
+
+
+def outcome(spec) -> Outcome:
+    accuracy = int(spec.cell_id[:6], 16) % 10_000 / 100
+    return Outcome(
+        spec,
+        "done",
+        metrics={"accuracy": accuracy, "zero_shot": 40.0, "steps": 30, "ece": float("nan")},
+        history={"epoch": [1, 2], "loss": [1.5, np.float32(0.5)], "accuracy": [accuracy, accuracy]},
+        noise_digest="0" * 16,
+        predictions=np.arange(18, dtype=np.uint16) % 3,
+        context=np.ones((1, 2, 4), dtype=np.float32),
+    )
+
+
+def train(specs, *, device="auto", keep_context=False, max_stack=None, progress=None):
+    """A well-behaved engine."""
+    outcomes = []
+    for spec in specs:
+        outcomes.append(outcome(spec))
+        progress(30)
+    return outcomes
+
+
+def slow(specs, **options):
+    time.sleep(0.2)
+    return train(specs, **options)
+
+
+def troubled(specs, **options):
+    """Runs of the seeds that $FAKE_TROUBLE names make trouble, each in its way; a count after a colon runs out."""
+    path = Path(os.environ["FAKE_TROUBLE"])
+    for spec in specs:
+        kind = json.loads(path.read_text()).get(str(spec.seed), "")
+        if kind == "exit":
+            os._exit(3)
+        if kind == "once":
+            path.write_text("{}")
+            os.kill(os.getpid(), 9)
+        if kind == "kill":
+            os.kill(os.getpid(), 9)
+        if kind == "hang":
+            time.sleep(1000)
+        if kind == "raise":
+            raise MemoryError("the stack does not fit")
+        if kind == "segfault":
+            import ctypes
+
+            ctypes.string_at(0)
+    outcomes = train(specs, **options)
+    for item in outcomes:
+        if json.loads(path.read_text()).get(str(item.spec.seed)) == "failed":
+            item.status, item.error, item.traceback, item.predictions = "failed", "NaN loss", "Traceback …", None
+    return outcomes

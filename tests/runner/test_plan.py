@@ -1,0 +1,134 @@
+"""What a plan says of every cell, and how it makes shards."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import bench.plan
+from bench.engine.outcome import stack_key
+from bench.errors import BenchError
+from bench.grid import Grid
+from bench.plan import cell_text, describe, make_plan, method_label, run_steps
+from bench.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    store.prepare()
+    return store
+
+
+def finish(store: Store, cell, status: str = "done") -> None:
+    store.write({"run_id": cell.run_id, "status": status})
+
+
+def test_a_fresh_grid_is_all_to_run_and_every_run_is_in_one_shard(grid, store):
+    plan = make_plan(grid, store)
+    assert plan.counts == {
+        "total": 18,
+        "done": 0,
+        "failed": 0,
+        "stale": 0,
+        "new": 18,
+        "excluded": 0,
+        "unavailable": 0,
+        "to_run": 18,
+    }
+    ids = [cell.run_id for shard in plan.shards for cell in shard.cells]
+    assert sorted(ids) == sorted(cell.run_id for cell in plan.cells)
+    assert len(set(ids)) == 18
+    for shard in plan.shards:
+        assert len({stack_key(cell.spec) for cell in shard.cells}) == 1
+
+
+def test_done_failed_and_stale_are_told_apart(grid, store, monkeypatch):
+    cells = make_plan(grid, store).cells
+    finish(store, cells[0])
+    finish(store, cells[1], "failed")
+    counts = make_plan(grid, store).counts
+    assert (counts["done"], counts["failed"], counts["to_run"]) == (1, 1, 16)
+    assert make_plan(grid, store, retry_failed=True).counts["to_run"] == 17
+    monkeypatch.setattr(bench.plan, "ENGINE_VERSION", 99)
+    counts = make_plan(grid, store).counts
+    assert (counts["done"], counts["failed"], counts["stale"], counts["to_run"]) == (0, 0, 1, 18)
+
+
+def test_shards_are_at_most_a_stack_and_parts_cover_the_grid_once_whatever_is_done(grid, store):
+    assert max(len(shard.cells) for shard in make_plan(grid, store, stack=3).shards) == 3
+    parts = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.cells} for i in (1, 2, 3)]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 18
+    finish(store, next(cell for cell in make_plan(grid, store).cells if cell.run_id in parts[0]))
+    again = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.cells} for i in (1, 2, 3)]
+    assert len(again[0]) == len(parts[0]) - 1
+    assert again[1:] == parts[1:]
+
+
+def test_excluded_and_unavailable_cells_say_why(grid, store, cards):
+    asked = grid.model_copy(update={"exclude": [{"method": "gce", "rate": 0.5}], "backbones": ["embedded", "RN50@none"]})
+    plan = make_plan(asked, store)
+    assert plan.reasons("excluded") == {"method = gce, rate = 0.5": 8}
+    assert plan.counts["unavailable"] == 14
+    assert plan.counts["to_run"] == 14
+    assert any("RN50@none" in reason for reason in plan.reasons("unavailable"))
+    with pytest.raises(BenchError, match="No features") as caught:
+        make_plan(grid.model_copy(update={"backbones": ["RN50@none"]}), store)
+    assert caught.value.code == 3
+
+
+def test_steps_are_epochs_times_batches(grid, store):
+    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.train)
+    samples, train = 3 * 2, spec.train  # 3 classes, 2 shots
+    for batch, drop, batches in [(32, True, 1), (4, True, 1), (4, False, 2), (3, True, 2)]:
+        changed = train.model_copy(update={"batch_size": batch, "drop_last": drop, "epochs": 7})
+        assert run_steps(spec.model_copy(update={"train": changed})) == 7 * batches, (samples, batch, drop)
+
+
+def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
+    cells = make_plan(grid, store).cells
+    assert make_plan(grid, store).seconds is None
+    for cell in [cell for cell in cells if cell.spec.train][:3]:
+        spec = cell.spec.model_dump(mode="json") | {"dataset": "alpha"}
+        store.write({"run_id": cell.run_id, "status": "done", "spec": spec, "versions": cell.versions,
+                     "metrics": {"steps": 10, "wall_seconds": 5.0}})  # fmt: skip
+    from bench.results import load
+
+    load(store.root)
+    plan = make_plan(grid, store)
+    assert plan.seconds == pytest.approx(0.5 * sum(shard.steps for shard in plan.shards))
+    assert plan.seconds > 0
+
+
+def test_labels_name_what_is_not_default(grid, store):
+    assert method_label("gce", {"q": 0.7}) == "gce"
+    assert method_label("gce", {"q": 0.5}) == "gce(q=0.5)"
+    inner = {"name": "gce", "q": 0.5}
+    assert method_label("clipcleaner", {"base": inner}) == "clipcleaner(base=gce(q=0.5))"
+    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.noise.rate and cell.spec.method.name == "gce")
+    assert cell_text(spec) == f"gce · alpha · symmetric 0.5 · 2 shots · seed {spec.seed}"
+
+
+def test_the_version_of_a_composed_method_counts(grid, store, monkeypatch):
+    from methods import registry
+
+    asked = grid.model_copy(update={"methods": [{"name": "clipcleaner", "base": "gce"}]})
+    before = make_plan(asked, store).cells[0].run_id
+    monkeypatch.setattr(registry.load("gce"), "version", 77)
+    assert make_plan(asked, store).cells[0].run_id != before
+
+
+def test_a_plan_is_plain_json(grid, store):
+    plan = make_plan(grid, store)
+    described = json.loads(json.dumps(describe(plan)))
+    assert described["counts"] == plan.counts
+    assert len(described["to_run"]) == 18
+    assert dataclasses.is_dataclass(plan)
+
+
+def test_ten_thousand_cells_are_one_plan(grid: Grid, store):
+    big = grid.model_copy(update={"seeds": list(range(1250)), "noise": {"symmetric": [0.0, 0.5]}})
+    plan = make_plan(big, store)
+    assert plan.counts["total"] == 10_002
+    assert plan.counts["to_run"] == 10_002

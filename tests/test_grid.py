@@ -1,0 +1,136 @@
+"""Grid files and the runs they ask for."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.grid import Grid, expand, fill_nested, read_grid, split_cells
+from methods import registry
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> str:
+    split = {part: [[f"{part}{c}.png", c, "ab"[c]] for c in range(2)] for part in ("train", "val", "test")}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    card = tmp_path / "alpha.toml"
+    card.write_text(
+        'name = "alpha"\ntitle = "A"\nclasses = ["a", "b"]\ntemplates = ["a {}."]\nsplit = "split.json"\nfeatures = "features"\n'
+    )
+    return str(card)
+
+
+def grid(card: str, **changes) -> Grid:
+    return Grid(**{"methods": ["coop_ce"], "datasets": [card], "noise": {"symmetric": [0.5]}, **changes})
+
+
+def test_every_list_multiplies_and_every_cell_is_there_once(card):
+    cells = expand(grid(card, methods=["coop_ce", {"name": "gce", "q": [0.5, 0.7]}, "gce"], seeds=[1, 2], shots=[4, 8],
+                        noise={"symmetric": [0.0, 0.5], "pairflip": [0.0, 0.25]}))  # fmt: skip
+    found = {(c.method.name, c.method.params.get("q"), c.seed, c.shots, c.noise.protocol, c.noise.rate) for c in cells}
+    methods = [("coop_ce", None), ("gce", 0.5), ("gce", 0.7)]
+    noises = [("clean", 0.0), ("symmetric", 0.5), ("pairflip", 0.25)]
+    assert found == {(*m, seed, shots, *n) for m, seed, shots, n in itertools.product(methods, [1, 2], [4, 8], noises)}
+    assert len(cells) == len(found)
+
+
+def test_a_method_without_training_is_one_cell_per_dataset_and_backbone(card):
+    cells = expand(grid(card, methods=["zero_shot"], seeds=[1, 2, 3], backbones=["embedded", "RN50@openai"]))
+    assert [cell.backbone for cell in cells] == ["embedded", "RN50@openai"]
+    assert all(cell.train is None and cell.noise.protocol == "clean" for cell in cells)
+
+
+def test_globs_find_registered_methods(card):
+    cells = expand(grid(card, methods=["nce_*"], seeds=[1]))
+    assert {cell.method.name for cell in cells} == {name for name in registry.names() if name.startswith("nce_")} != set()
+
+
+def test_whole_and_real_numbers_are_one_cell(card):
+    one, two = (expand(grid(card, methods=[{"name": "gce", "q": q}], seeds=[1])) for q in (1, 1.0))
+    assert one[0].cell_id == two[0].cell_id
+
+
+def test_a_composed_method_is_filled_in_with_its_own_defaults(card):
+    q = registry.defaults("gce")["q"]
+    assert fill_nested("gce") == {"name": "gce", "q": q}
+    short, long = (
+        expand(grid(card, methods=[{"name": "clipcleaner", "base": base}], seeds=[1]))[0] for base in ("gce", {"name": "gce"})
+    )
+    assert short.cell_id == long.cell_id
+    assert short.method.params["base"] == {"name": "gce", "q": q}
+    other = expand(grid(card, methods=[{"name": "clipcleaner", "base": {"name": "gce", "q": 0.5}}], seeds=[1]))[0]
+    assert other.cell_id != short.cell_id
+
+
+def test_exclusions_say_which_rule_and_match_globs(card):
+    asked = grid(card, methods=["coop_ce", "gce"], seeds=[1], noise={"symmetric": [0.25, 0.5]})
+    rules = [{"method": "co*", "rate": 0.5}, {"dataset": "alph?", "method": "gce", "noise": "symmetric", "rate": 0.25}]
+    left, out = split_cells(asked.model_copy(update={"exclude": rules}))
+    assert {(c.method.name, c.noise.rate) for c in left} == {("coop_ce", 0.25), ("gce", 0.5)}
+    assert {item.rule for item in out} == {
+        "method = co*, rate = 0.5",
+        "dataset = alph?, method = gce, noise = symmetric, rate = 0.25",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"methods": ["coop_cee"]}, "coop_ce"),
+        ({"methods": [{"name": "gce", "p": 1.0}]}, "Known: q"),
+        ({"methods": [{"name": "gce", "q": "high"}]}, "no float"),
+        ({"methods": [{"name": "gce", "q": []}]}, "empty"),
+        ({"methods": [{"name": "clipcleaner", "base": "gcee"}]}, "gce"),
+        ({"datasets": ["no_such_*"]}, "no_such_"),
+        ({"noise": {"symetric": [0.5]}}, "symmetric"),
+        ({"noise": {"symmetric": [50.0]}}, "[0, 1]"),
+        ({"noise": {"symmetric": []}}, "no rate"),
+        ({"preset": "coop_50"}, "coop50"),
+        ({"train": {"epoch": 5}}, "epochs"),
+        ({"train": {"epochs": 0}}, "epochs"),
+        ({"train": {"lr": [0.1, 0.2]}}, "select"),
+        ({"exclude": [{"methods": "gce"}]}, "method"),
+        ({"exclude": [{}]}, "empty"),
+        ({"exclude": [{"method": "*"}]}, "no run left"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(card, changes, says):
+    with pytest.raises(BenchError) as caught:
+        expand(grid(card, **changes))
+    assert says in str(caught.value)
+
+
+def test_a_learning_rate_grid_multiplies_once_its_selector_is_said(card):
+    cells = expand(grid(card, train={"lr": [0.1, 0.2]}, select="noisy_val", seeds=[1]))
+    assert [cell.train.lr for cell in cells] == [0.1, 0.2]
+
+
+def test_a_file_is_read_and_its_cards_are_relative_to_it(card, tmp_path, monkeypatch):
+    path = tmp_path / "g.toml"
+    path.write_text('methods = ["coop_ce"]\ndatasets = ["alpha.toml"]\nseeds = [1]\n[noise]\nsymmetric = [0.5]\n')
+    monkeypatch.chdir("/")
+    assert [cell.dataset for cell in expand(read_grid(path))] == [card]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("methods = [", "no valid TOML"),
+        ('methods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {}\n', "noise"),
+        ('metods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\nmethods = ["x"]\n', "methods"),
+        ('name = "../x"\nmethods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\n', "name"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, says):
+    path = tmp_path / "g.toml"
+    path.write_text(text)
+    with pytest.raises(BenchError, match=r"g\.toml") as caught:
+        read_grid(path)
+    assert says in str(caught.value)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(BenchError, match="cannot be read"):
+        read_grid(tmp_path / "none.toml")
