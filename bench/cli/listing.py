@@ -38,4 +38,4 @@ def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) 
         return
     for card in cards:
         counts = "/".join(f"{card.counts.get(part, '-')}" for part in ("train", "val", "test"))
-        typer.echo(f"{card.name:20} {len(card.classes):5} classes  {counts:22} {card.title}")
+        typer.echo(f"{card.name:27} {len(card.classes):5} classes  {counts:22} {card.title}")

@@ -174,6 +174,7 @@ def test_replacement_in_uneven_classes_keeps_its_nesting():
     low, high = (replace_images("fp_symmetric", shots, train, 3, rate, 7) for rate in (0.5, 1))
     assert all(h == v for s, v, h in zip(shots, low, high, strict=True) if v != s)
     assert all(s.label != h.label for s, h in zip(shots, high, strict=True))
+    assert Counter(s.label for s, v in zip(shots, low, strict=True) if v != s) == {0: 2, 1: 2, 2: 1}  # of 4, 3 and 2
 
 
 @pytest.mark.parametrize("protocol", [*FLIPS, "clean"])
