@@ -2,10 +2,17 @@
 
 import typer
 
-from bench.cli import listing
+from bench.cli import check, features, listing, reporting, runs
 
 
 def register(app: typer.Typer) -> None:
     """Add all commands to the application."""
     app.command("methods")(listing.methods)
     app.command("datasets")(listing.datasets)
+    app.command("report")(reporting.report)
+    app.command("plan")(runs.plan)
+    app.command("run")(runs.run)
+    app.command("status")(runs.status)
+    app.command("check-method")(check.check_method)
+    app.command("curves")(check.curves)
+    app.add_typer(features.app, name="features")

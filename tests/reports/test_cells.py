@@ -1,0 +1,134 @@
+"""What may be compared, and what is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.errors import INCOMPLETE, BenchError
+from reports import cells
+
+
+def test_zero_shot_holds_at_every_setting(sim):
+    runs = cells.spread(cells.comparable(sim.simulate(3, 4, 2)))
+    zero_shot = runs[runs["label"] == "zero_shot"]
+    assert len(zero_shot) == 4 * 5 * 2
+    assert (zero_shot["accuracy"] == zero_shot["zero_shot"]).all()
+    assert cells.missing(runs).empty
+
+
+def test_clean_is_rate_zero_of_every_protocol(sim):
+    runs = cells.spread(cells.comparable(sim.simulate(2, 3, 2)))
+    assert sorted(cells.of_protocol(runs, "pairflip")["rate"].unique()) == [0.0, 0.25]
+    assert sorted(cells.of_protocol(runs, "symmetric")["rate"].unique()) == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_primary_score_is_the_mean_of_the_noisy_rates_of_one_protocol(sim):
+    frame = sim.simulate(3, 4, 2)
+    scores = cells.primary_scores(cells.spread(cells.comparable(frame)), "symmetric")
+    rows = frame[(frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["noise"] == "symmetric")]
+    by_rate = [np.mean(rows.loc[rows["rate"] == rate, "accuracy"]) for rate in (0.25, 0.5, 0.75)]
+    assert scores.loc["food", "gce"] == pytest.approx(np.mean(by_rate))
+
+
+def test_unidentifiable_rates_are_no_part_of_the_score(sim):
+    frame = sim.simulate(3, 4, 2, noise=(("clean", 0.0), ("pairflip", 0.25), ("pairflip", 0.5)))
+    scores = cells.primary_scores(cells.spread(cells.comparable(frame)), "pairflip")
+    rows = frame[(frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.25)]
+    assert scores.loc["food", "gce"] == pytest.approx(rows["accuracy"].mean())
+
+
+def test_missing_cells_are_listed_and_refused(sim):
+    frame = sim.simulate(3, 4, 2)
+    hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.5) & (frame["seed"] == 2)
+    failed = (frame["method"] == "sce") & (frame["dataset"] == "weather") & (frame["rate"] == 0.75) & (frame["seed"] == 1)
+    frame.loc[failed, "status"] = "failed"
+    runs = cells.spread(cells.comparable(frame[~hole]))
+    holes = cells.missing(runs)
+    assert holes.values.tolist() == [["gce", "food", "symmetric", 0.5, 2], ["sce", "weather", "symmetric", 0.75, 1]]
+    with pytest.raises(BenchError, match=r"2 of 160 cells are missing:\n  gce · food · symmetric 0.5 · seed 2") as caught:
+        cells.complete(runs)
+    assert caught.value.code == INCOMPLETE
+    left, notes = cells.complete(runs, "drop-dataset")
+    assert set(left["dataset"]) == {"arrows", "animals"}
+    assert len(notes) == 2
+    left, _ = cells.complete(runs, "drop-method")
+    assert set(left["label"]) == {"coop_ce", "zero_shot"}
+
+
+def test_a_missing_zero_shot_run_is_missing_too(sim):
+    frame = sim.simulate(2, 3, 1)
+    frame = frame[~((frame["method"] == "zero_shot") & (frame["dataset"] == "weather"))]
+    holes = cells.missing(cells.spread(cells.comparable(frame)))
+    assert set(holes["label"]) == {"zero_shot"}
+    assert set(holes["dataset"]) == {"weather"}
+
+
+def test_the_grid_of_missing_cells_asks_for_them(sim):
+    import tomllib
+
+    frame = sim.simulate(3, 4, 2)
+    frame.loc[frame["method"] == "gce", "params"] = json.dumps({"q": 0.7, "mode": 'a "b"', "none": None, "inner": {"x": True}})
+    hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["seed"] == 2) & (frame["rate"] < 0.5)
+    runs = cells.spread(cells.comparable(frame[~hole]))
+    grid = tomllib.loads(cells.toml(cells.missing_grid(runs, cells.missing(runs))))
+    assert grid["methods"] == [{"name": "gce", "q": 0.7, "mode": 'a "b"', "inner": {"x": True}}]
+    assert grid["datasets"] == ["food"]
+    assert grid["seeds"] == [2]
+    assert grid["noise"] == {"symmetric": [0.0, 0.25], "pairflip": [0.25]}
+    assert grid["train"] == sim.TRAIN
+    assert (grid["views"], grid["shots"], grid["backbones"]) == (8, [16], ["embedded"])
+
+
+def mixed(sim, **changes):
+    frame = sim.simulate(2, 3, 1)
+    return pd.concat([frame, frame.head(1).assign(run_id="other", **changes)])
+
+
+@pytest.mark.parametrize("column", ["method_version", "engine_version"])
+def test_two_versions_of_one_cell_are_refused(sim, column):
+    with pytest.raises(BenchError, match=f"hold several versions: .* differs in {column}") as caught:
+        cells.comparable(mixed(sim, **{column: 2}))
+    assert f"--where {column}=2" in str(caught.value)
+
+
+def test_the_same_cell_twice_is_refused(sim):
+    with pytest.raises(BenchError, match="is there twice"):
+        cells.comparable(mixed(sim, cell_id="another"))
+
+
+@pytest.mark.parametrize("change", [{"shots": 4}, {"backbone": "ViT-B-16"}, {"views": 4}])
+def test_several_settings_are_refused_with_the_option_that_chooses(sim, change):
+    column = next(iter(change))
+    with pytest.raises(BenchError, match=f"several {column}: .*--where {column}="):
+        cells.comparable(mixed(sim, cell_id="another", **change))
+
+
+def test_another_split_under_the_same_name_is_refused(sim):
+    with pytest.raises(BenchError, match="several splits or class names"):
+        cells.comparable(mixed(sim, cell_id="another", task="v2"))
+
+
+def test_learning_rates_become_rows_of_their_own(sim):
+    runs = cells.comparable(sim.simulate(2, 3, 1, lrs=(0.002, 0.02)))
+    assert set(runs["label"]) == {"coop_ce lr=0.002", "coop_ce lr=0.02", "gce lr=0.002", "gce lr=0.02", "zero_shot"}
+
+
+def test_oracles_are_marked(sim):
+    runs = cells.comparable(sim.simulate(25, 2, 1))
+    assert "clean_only †" in set(runs["label"])
+
+
+def test_nothing_finished_is_an_error(sim):
+    with pytest.raises(BenchError, match="no finished run"):
+        cells.comparable(sim.simulate(2, 2, 1).assign(status="failed"))
+
+
+def test_where_chooses_rows_and_knows_its_columns(sim):
+    frame = sim.simulate(2, 3, 2)
+    assert set(cells.where(frame, {"seed": "2"})["seed"]) == {2}
+    with pytest.raises(BenchError, match=r"no column 'datset'\. Did you mean 'dataset'"):
+        cells.where(frame, {"datset": "food"})
+    with pytest.raises(BenchError, match="matches no run"):
+        cells.where(frame, {"dataset": "fod"})

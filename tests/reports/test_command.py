@@ -1,0 +1,104 @@
+"""`bench report` as a user runs it, on a results file."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from bench import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run `bench ARGS`; gives exit code, stdout and stderr."""
+
+    def run(*args):
+        monkeypatch.setattr("sys.argv", ["bench", *map(str, args)])
+        monkeypatch.setattr(cli, "app", cli.typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None))
+        cli.app.callback()(cli.bench)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def stored(tmp_path, sim):
+    """Write a frame as a results file."""
+
+    def stored(frame, name="results.parquet"):
+        pq.write_table(sim.as_results(frame).table, tmp_path / name)
+        return tmp_path / name
+
+    return stored
+
+
+def test_report_writes_tables_and_figures_and_says_the_headline(run, stored, sim, tmp_path):
+    code, out, _ = run("report", stored(sim.simulate(4, 6, 2)), "--out", tmp_path / "out")
+    assert code == 0
+    assert "Leaderboard" in out
+    assert "has the highest mean accuracy" in out
+    for name in ("leaderboard", "methods_by_noise", "datasets_clean"):
+        for ending in ("md", "tex", "csv"):
+            assert (tmp_path / "out" / "tables" / f"{name}.{ending}").stat().st_size > 0
+    for name in ("noise_symmetric.png", "noise_symmetric.pdf", "gain_map.png"):
+        assert (tmp_path / "out" / "figures" / name).stat().st_size > 1000
+    table = pd.read_csv(tmp_path / "out" / "tables" / "methods_by_noise.csv", index_col=0)
+    frame = sim.simulate(4, 6, 2)
+    gce = frame[(frame["method"] == "gce") & (frame["noise"] == "symmetric") & (frame["rate"] == 0.5)]
+    assert table.loc["gce", "symmetric 0.5"] == pytest.approx(gce["accuracy"].mean())
+    assert table.loc["gce", "symmetric 0.5 std"] == pytest.approx(gce.groupby("seed")["accuracy"].mean().std())
+
+
+def test_json_goes_to_stdout_alone(run, stored, sim, tmp_path):
+    code, out, _ = run("report", stored(sim.simulate(4, 6, 2)), "--out", tmp_path / "out", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    scores = [row["score"] for row in rows]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_incomplete_results_exit_4_and_say_what_runs_them(run, stored, sim, tmp_path):
+    frame = sim.simulate(4, 6, 2)
+    hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.5)
+    path = stored(frame[~hole])
+    code, _, err = run("report", path, "--out", tmp_path / "out")
+    assert code == 4
+    assert "2 of 300 cells are missing" in err
+    assert "gce · food · symmetric 0.5 · seed 1" in err
+    assert f"bench run {tmp_path / 'out' / 'missing.toml'} --out {path}" in err
+    assert not (tmp_path / "out" / "tables").exists()
+    code, out, err = run("report", path, "--out", tmp_path / "out", "--allow-missing", "drop-dataset")
+    assert code == 0
+    assert "Over 5 datasets" in out
+    assert "dataset 'food' is left out" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--control", "coop"], "control 'coop' is not among the methods. Did you mean 'coop_ce'?"),
+        (["--noise", "symetric"], "Did you mean 'symmetric'?"),
+        (["--allow-missing", "drop"], "--allow-missing cannot be 'drop'"),
+        (["--select", "test"], "--select cannot be 'test'"),
+        (["--margin", "-1"], "--margin -1.0 is not"),
+        (["--where", "shots"], "--where 'shots' is not of the form"),
+        (["--columns", "score,rnk"], "no column 'rnk'. Did you mean 'rank'?"),
+    ],
+)
+def test_bad_options_are_one_sentence_and_write_nothing(run, stored, sim, tmp_path, options, message):
+    code, _, err = run("report", stored(sim.simulate(2, 3, 1)), "--out", tmp_path / "out", *options)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_and_columns_are_the_users(run, stored, sim, tmp_path):
+    run("report", stored(sim.simulate(3, 6, 2)), "--out", tmp_path / "out", "--name", "coop_ce=CoOp", "--columns", "score,clean")
+    table = (tmp_path / "out" / "tables" / "leaderboard.md").read_text()
+    assert "| method | score | clean |" in table
+    assert "| CoOp |" in table
