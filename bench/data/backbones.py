@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.paths import datasets_root, features_root
@@ -20,7 +20,7 @@ EMBEDDED = "embedded"
 class Backbone(Frozen):
     """A model of open_clip and where its weights lie."""
 
-    slug: str
+    slug: str = Field(pattern=r"^[A-Za-z0-9][\w.@-]*$")  # it names a folder
     model: str  # open_clip's name, or "local-dir:<folder>"
     pretrained: str = ""  # open_clip's tag; "" where the weights are a file of the user's
     weights: str  # absolute path of the weights file
@@ -36,20 +36,24 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _embedded() -> Backbone:
-    folder = datasets_root() / "embedded" / "model"
+def local_backbone(slug: str, folder: Path) -> Backbone:
+    """The backbone in a folder of open_clip's "local-dir" layout, with a merges file `bpe*.txt.gz` where it has its own tokens.
+
+    Raises:
+        BenchError: Its configuration or weights are not there.
+    """
     config, weights = folder / "open_clip_config.json", folder / "open_clip_model.safetensors"
     if not (config.is_file() and weights.is_file()):
-        raise BenchError(f"the embedded model in {folder} is incomplete.", "Install the suite again.", ENVIRONMENT)
-    text = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+        raise BenchError(f"the model folder {folder} lacks {config.name} or {weights.name}.", "Put the files back.", ENVIRONMENT)
+    model = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]
     merges = sorted(folder.glob("bpe*.txt.gz"))
     return Backbone(
-        slug=EMBEDDED,
+        slug=slug,
         model=f"local-dir:{folder}",
         weights=str(weights),
         sha256=sha256_of(weights),
-        quick_gelu=False,
-        context_length=text.get("context_length", 77),
+        quick_gelu=model.get("quick_gelu", False),
+        context_length=model["text_cfg"].get("context_length", 77),
         bpe=str(merges[0]) if merges else "",
     )
 
@@ -70,7 +74,7 @@ def describe(slug: str) -> Backbone:
         BenchError: Nothing describes it: no features were extracted with it on this machine.
     """
     if slug == EMBEDDED:
-        return _embedded()
+        return local_backbone(EMBEDDED, datasets_root() / "embedded" / "model")
     path = _description(slug)
     if not path.is_file():
         raise BenchError(

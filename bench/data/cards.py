@@ -106,8 +106,17 @@ def load_card(name: str) -> Card:
         BenchError: It does not exist, is no TOML, or has unknown, missing or ill-typed keys.
     """
     path = find_card(name)
+    return parse_card(path.read_text(encoding="utf-8"), path)
+
+
+def parse_card(text: str, path: Path) -> Card:
+    """The card that a TOML text describes; `path` is where it comes from.
+
+    Raises:
+        BenchError: It is no TOML, or has unknown, missing or ill-typed keys.
+    """
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Card.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"dataset card {path} is no valid TOML: {error}.", "Correct the file.") from error
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """Weights of open_clip models, found on this machine and loaded without running anything that a file holds."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_checkpoint
 
-from bench.data.backbones import Backbone, sha256_of
+from bench.data.backbones import Backbone, local_backbone, sha256_of
 from bench.errors import ENVIRONMENT, BenchError, nearest
 
 # Entries of OpenAI's archives that are no weights.
@@ -29,18 +30,23 @@ def find_weights(model: str, tag: str) -> Path | None:
 
 
 def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Backbone:
-    """The backbone of an open_clip model name with a pretrained tag or a weights file.
+    """The backbone of an open_clip model name with a pretrained tag or a weights file, or of "local-dir:<folder>".
 
     Raises:
         BenchError: Unknown model or tag, a missing weights file, or weights that are not on this machine.
     """
+    if slug and not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", slug):
+        raise BenchError(f"'{slug}' is no name for a backbone.", "Letters, digits, '.', '_', '@' and '-' make a name.")
+    if model.startswith("local-dir:"):
+        folder = Path(model.removeprefix("local-dir:")).expanduser().resolve()
+        return local_backbone(slug or re.sub(r"[^\w.-]", "-", folder.name), folder)
     if model not in open_clip.list_models():
         raise BenchError(f"open_clip has no model '{model}'.", nearest(model, open_clip.list_models()))
     if weights is not None:
         path, quick_gelu = weights.expanduser().resolve(), _is_torchscript(weights)
         if not path.is_file():
             raise BenchError(f"weights file {weights} does not exist.", "Give an existing file with --weights.")
-        tag, name = "", path.stem
+        tag, name = "", re.sub(r"[^\w.-]", "-", path.stem)
     else:
         path, quick_gelu = _tagged(model, tag)
         name = tag

@@ -1,0 +1,219 @@
+"""`bench features extract`, `verify` and `import`: cached image features."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bench.errors import ENVIRONMENT, BenchError
+
+if TYPE_CHECKING:
+    from bench.data.backbones import Backbone
+    from bench.data.splits import Split
+
+app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
+
+CARD = typer.Argument("", help="A dataset (bench datasets), or the path of a card.")
+IMAGES = typer.Option(None, help="Image root. Default: where CoOp has it below $BENCH_DATA.")
+SPLIT = typer.Option(None, help="Split file, or the folder of the split's lists. Default: below $BENCH_DATA.")
+LABELS = typer.Option(None, help="File of human labels (CIFAR-N's .pt). Default: below $BENCH_DATA.")
+BACKBONE = typer.Option("ViT-B-16", help="open_clip's model name, local-dir:FOLDER, a slug such as ViT-B-16@openai, or embedded.")
+PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai.")
+WEIGHTS = typer.Option(None, help="A weights file instead (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
+SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
+LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
+
+
+def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Backbone":
+    """The backbone that the options name."""
+    from bench.data.backbones import describe, known_backbones
+    from bench.data.weights import resolve
+
+    if weights is None and not pretrained and not model.startswith("local-dir:"):
+        if model in known_backbones():
+            return describe(model)
+        model, _, pretrained = model.partition("@")
+        if not pretrained:
+            raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
+    return resolve(model, pretrained, weights, slug)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=name).device)
+    except (RuntimeError, AssertionError) as error:
+        raise BenchError(
+            f"device '{name}' cannot be used ({str(error).splitlines()[0]}).", "Try --device cpu.", ENVIRONMENT
+        ) from error
+
+
+class Show:
+    """Images done, images per second and time left on stderr: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, TaskID
+
+        self.bar = Progress(*Progress.get_default_columns(), console=Console(stderr=True)) if sys.stderr.isatty() else None
+        self.started: dict[str, float] = {}
+        self.tasks: dict[str, TaskID] = {}
+        self.said = time.monotonic()
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        if self.bar:
+            self.bar.start()
+        return self.update
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, part: str, done: int, total: int) -> None:
+        """After every batch."""
+        now = time.monotonic()
+        since = now - self.started.setdefault(part, now)
+        rate = f"{done / since:.1f} images/s" if since else ""
+        if self.bar:
+            task = self.tasks.get(part)
+            if task is None:
+                task = self.tasks[part] = self.bar.add_task(part, total=total)
+            self.bar.update(task, completed=done, description=f"{part} {done}/{total} {rate}")
+        elif done == total or now - self.said > LINE_EVERY:
+            self.said = now
+            left = f", {since / done * (total - done):.0f} s left" if done < total else ""
+            typer.echo(f"{part}: {done}/{total} images {rate}{left}", err=True)
+
+
+def _needed(grid: Path | None, shots: list[int], seeds: list[int], noise: list[str], card_name: str) -> "Callable[[Split], Split]":
+    """What picks the images of a split that the runs use."""
+    from bench.data.cards import load_card
+    from bench.data.noise import kind
+    from bench.data.task import needed_images
+    from bench.grid import read_grid
+    from bench.spec import NoiseSpec
+
+    noises = [NoiseSpec(), *(NoiseSpec(protocol=name, rate=1.0) for name in noise if kind(name))]
+    if grid is not None:
+        asked = read_grid(grid)
+        shots, seeds = asked.shots, asked.seeds
+        noises = [NoiseSpec(protocol=name, rate=rate) for name, rates in asked.noise.items() for rate in rates if kind(name)]
+    card = load_card(card_name)
+    return lambda split: needed_images(card, split, shots, seeds, noises)
+
+
+@app.command()
+def extract(
+    card: str = CARD,
+    images: Path | None = IMAGES,
+    split: Path | None = SPLIT,
+    labels: Path | None = LABELS,
+    folder: Path | None = typer.Option(None, help="Instead of a card: a folder with one folder of images per class."),
+    name: str = typer.Option("", help="With --folder: what to call the dataset. Default: the folder's name."),
+    template: str = typer.Option("a photo of a {}.", help="With --folder: the zero-shot prompt."),
+    backbone: str = BACKBONE,
+    pretrained: str = PRETRAINED,
+    weights: Path | None = WEIGHTS,
+    slug: str = SLUG,
+    views: int = typer.Option(8, min=0, help="Augmented views of each training image, beside the clean one."),
+    grid: Path | None = typer.Option(None, help="Encode what the runs of this grid use."),
+    shots: list[int] = typer.Option([16], min=0, help="Without --grid: shots per class (0: all); may be repeated."),
+    seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
+    noise: list[str] = typer.Option([], help="Without --grid: protocols that replace images, fp_symmetric or fp_pairflip."),
+    everything: bool = typer.Option(False, "--all", help="Encode all training and validation images."),
+    skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave unreadable images out of the split for good."),
+    batch_size: int = typer.Option(256, min=1, help="Views per forward pass."),
+    workers: int = typer.Option(min(8, (os.cpu_count() or 1) - 1), min=0, help="Processes that decode images."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps …"),
+) -> None:
+    """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
+    from bench.data.prepare import folder_card, prepare
+
+    if bool(card) == (folder is not None):
+        raise BenchError("name either a dataset or --folder DIR.", "bench features extract caltech101 …, or --folder DIR.")
+    if folder is not None:
+        card = folder_card(folder, name or folder.expanduser().resolve().name, template)
+    made = prepare(card, images, split, labels)
+    wanted = (lambda found: found) if everything else _needed(grid, shots, seeds, noise, card)
+    chosen = _backbone(backbone, pretrained, weights, slug)
+
+    from bench.data.backbones import EMBEDDED, save_description
+    from bench.data.extract import load_encoder
+    from bench.data.prepare import extract as encode
+
+    encoder = load_encoder(chosen, _device(device))
+    if chosen.slug != EMBEDDED:
+        save_description(chosen)
+    typer.echo(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
+    with Show() as progress:
+        made = encode(made, encoder, wanted, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress)
+    if made.skipped:
+        typer.echo(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'skipped.json'})", err=True)
+    typer.echo(f"{made.folder / chosen.slug}")
+    typer.echo(f'in a grid: datasets = ["{card}"], backbones = ["{chosen.slug}"], views = {views} or fewer', err=True)
+
+
+@app.command()
+def verify(
+    card: str = typer.Argument("", help="Only this dataset's."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Read all cached features and tell which are truncated, altered or made from something else."""
+    from bench.data.caches import caches, problems
+
+    found = {str(cache.folder): problems(cache) for cache in caches(card)}
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        for folder, wrong in found.items():
+            typer.echo("\n".join(wrong) if wrong else f"ok {folder}")
+    broken = [folder for folder, wrong in found.items() if wrong]
+    if broken:
+        raise BenchError(f"{len(broken)} of {len(found)} caches are unsound.", "Remove them and extract anew.", ENVIRONMENT)
+    if not found:
+        raise BenchError(
+            f"there are no cached features{f' of {card}' if card else ''}.", "Make them with `bench features extract`."
+        )
+
+
+@app.command("import")
+def import_(
+    card: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
+    train: Path = typer.Option(help="Dump of the training images: .npz or .pt with features [N, D] and labels [N]."),
+    test: Path = typer.Option(help="Dump of the test images."),
+    val: Path | None = typer.Option(None, help="Dump of the validation images, where the split has such."),
+    images: Path | None = IMAGES,
+    split: Path | None = SPLIT,
+    labels: Path | None = LABELS,
+    backbone: str = BACKBONE,
+    pretrained: str = PRETRAINED,
+    weights: Path | None = WEIGHTS,
+    slug: str = SLUG,
+) -> None:
+    """Take over features that another project has computed: the clean view only, in the split's order or with paths."""
+    from bench.data.backbones import EMBEDDED, save_description
+    from bench.data.dumps import import_dump, order_rows, read_dump
+    from bench.data.prepare import prepare
+
+    made = prepare(card, images, split, labels)
+    chosen = _backbone(backbone, pretrained, weights, slug)
+    given = {part: path for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}
+    for part, items in made.split._asdict().items():
+        if items and part not in given:
+            raise BenchError(f"the split of '{made.card.name}' has {len(items)} {part} images.", f"Give their dump with --{part}.")
+    for part, path in given.items():  # all are checked before one is written
+        order_rows(path, read_dump(path), getattr(made.split, part), part)
+    if chosen.slug != EMBEDDED:
+        save_description(chosen)
+    for part, path in given.items():
+        typer.echo(f"{part}: {import_dump(made, chosen, part, path)} images", err=True)
+    typer.echo(f"{made.folder / chosen.slug}")
+    typer.echo("imported features have no augmented views: set views = 0 in the grid", err=True)

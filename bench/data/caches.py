@@ -1,0 +1,65 @@
+"""All cached features on this machine, and whether they are sound."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data.backbones import describe
+from bench.data.cards import card_paths, find_card, load_card
+from bench.data.features import MANIFEST, open_features, verify_features
+from bench.data.splits import Split, read_split
+from bench.data.task import cached_split
+from bench.errors import BenchError
+from bench.paths import features_root
+
+
+class Cache(NamedTuple):
+    """One folder of features."""
+
+    dataset: str
+    backbone: str  # slug
+    part: str  # "train", "val" or "test"
+    folder: Path
+    split: Path  # the split file it belongs to
+
+
+def _below(dataset: str, root: Path, split: Path) -> list[Cache]:
+    folders = [manifest.parent for manifest in sorted(root.glob(f"*/*/{MANIFEST}"))]
+    return [Cache(dataset, f.parent.name, f.name, f, split) for f in folders if f.name in Split._fields]
+
+
+def caches(dataset: str = "") -> list[Cache]:
+    """The caches of a dataset, or all: shipped, extracted and imported ones."""
+    found = []
+    for name in [dataset] if dataset else card_paths():
+        card, folder = load_card(name), find_card(name).parent
+        if card.features:
+            found += _below(name, folder / card.features, folder / card.split)
+        elif dataset:
+            found += _below(name, features_root() / card.name, cached_split(card))
+    if not dataset:
+        for root in sorted(features_root().glob("*")):
+            found += _below(root.name, root, root / "split.json")
+    return found
+
+
+def problems(cache: Cache) -> list[str]:
+    """Everything that is wrong with a cache, read in full; empty where it is sound.
+
+    Beside damage that is weights other than its backbone's and images that its dataset's split does not have.
+    """
+    wrong = verify_features(cache.folder)
+    if wrong:
+        return wrong
+    try:
+        weights = describe(cache.backbone).sha256
+        inputs = json.loads((cache.folder / MANIFEST).read_text(encoding="utf-8"))["inputs"]
+        known = {item.path for item in getattr(read_split(cache.split), cache.part)}
+        strange = [path for path in open_features(cache.folder).paths if path not in known]
+    except BenchError as error:
+        return [f"{cache.folder}: {error.message}"]
+    if "weights" in inputs and inputs["weights"] != weights:
+        wrong.append(f"{cache.folder}: made with other weights than backbone '{cache.backbone}' has")
+    if strange:
+        wrong.append(f"{cache.folder}: holds {len(strange)} images that the split does not have, such as '{strange[0]}'")
+    return wrong
