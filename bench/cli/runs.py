@@ -97,7 +97,7 @@ def run(
         plan(grid, out, plugin, shard, retry_failed, as_json)
         return 0
     from bench.grid import read_grid
-    from bench.runner import run_grid
+    from bench.runner.run import run_grid
 
     _load_plugins(plugin)
     asked = read_grid(grid)

@@ -1,5 +1,1 @@
-"""The runner: a plan's shards through worker processes into the store."""
-
-from bench.runner.run import Summary, run_grid
-
-__all__ = ["Summary", "run_grid"]
+"""The runner: a plan's shards through worker processes into the store (`bench.runner.run.run_grid`)."""

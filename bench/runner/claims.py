@@ -35,6 +35,15 @@ class Claims:
         self._file.write(socket.gethostname())
         self._file.flush()
         self._held: set[str] = set()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what dead runners have left."""
+        now = os.fstat(self._file.fileno()).st_mtime
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > EXPIRES:
+                    path.unlink()
 
     def beat(self) -> None:
         """A sign of life, for all claims at once."""

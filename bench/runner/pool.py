@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ class Worker:
     work: Work
     task: Task | None = None
     heard: float = field(default_factory=time.monotonic)
-    ready: bool = False
+    ready: bool = False  # it has started; until then only its death counts
     error: str = ""  # why its shard failed as a whole
+    hung: bool = False
 
 
 class Pool:
@@ -66,7 +68,7 @@ class Pool:
         self.queue: deque[Task] = deque()
         self.elsewhere: dict[str, tuple[Cell, int]] = {}  # runs that another runner holds, and their failures so far
         self.workers: list[Worker] = []
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _context()
 
     def run(self, shards: Iterable[Shard]) -> None:
         """Train all shards.
@@ -156,10 +158,10 @@ class Pool:
         for pipe in connection.wait(list(waiting), timeout=0.5 if waiting else POLL):
             self._drain(waiting[pipe])  # type: ignore[index]
         for worker in list(self.workers):
-            if worker.task and time.monotonic() - worker.heard > self.stall:
+            if worker.task and worker.ready and time.monotonic() - worker.heard > self.stall:
+                worker.error, worker.hung = f"no progress for {self.stall:g} s; its worker was stopped", True
                 _stop_hung(worker.process)
                 self._drain(worker)
-                self._lost(worker, f"no progress for {self.stall:g} s; its worker was stopped", deaths=DEATHS)
 
     def _drain(self, worker: Worker) -> None:
         try:
@@ -195,7 +197,7 @@ class Pool:
         if worker.task:
             worker.task.cells = [cell for cell in worker.task.cells if cell.run_id != run_id]
 
-    def _lost(self, worker: Worker, why: str, deaths: int = 1) -> None:
+    def _lost(self, worker: Worker, why: str) -> None:
         """A worker is gone: what it had not stored goes back in halves; a single run is recorded as failed at the end."""
         self.workers.remove(worker)
         task, worker.task = worker.task, None
@@ -208,12 +210,21 @@ class Pool:
                 f"{why}: {len(task.cells)} runs go again in two smaller stacks; log: {worker.work.root / worker.work.log}"
             )
             self.queue.extendleft([Task(task.cells[middle:]), Task(task.cells[:middle])])
-        elif task.deaths + deaths < DEATHS:
-            self.queue.appendleft(replace(task, deaths=task.deaths + deaths))
+        elif not worker.hung and task.deaths + 1 < DEATHS:
+            self.queue.appendleft(replace(task, deaths=task.deaths + 1))
         else:
             trace = _tail(worker.work.root / worker.work.log)
             outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
             store_outcome(self.store, task.cells[0], outcome, worker.work, lambda message: self.reporter.run(*message[1:]))
+
+
+def _context() -> BaseContext:
+    """How workers start: forked from a server that has imported torch but run nothing, so that a new one costs no import."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.runner.worker", "torch", "bench.engine.train"])
+    return context
 
 
 def _stop_hung(process: BaseProcess) -> None:

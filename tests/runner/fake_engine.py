@@ -1,6 +1,6 @@
 """Engines for tests of the runner: outcomes that follow from the specification, and trouble where a file asks for it.
 
-The file that $FAKE_TROUBLE names maps seeds to kinds of trouble: {"2": "exit"}.
+`troubled` reads the trouble from a file that maps seeds to kinds: {"2": "exit"}.
 """
 
 import json
@@ -40,9 +40,8 @@ def slow(specs, **options):
     return train(specs, **options)
 
 
-def troubled(specs, **options):
-    """Runs of the seeds that $FAKE_TROUBLE names make trouble, each in its way; a count after a colon runs out."""
-    path = Path(os.environ["FAKE_TROUBLE"])
+def troubled(path: Path, specs, **options):
+    """Runs of the seeds that the file names make trouble, each in its way."""
     for spec in specs:
         kind = json.loads(path.read_text()).get(str(spec.seed), "")
         if kind == "exit":
@@ -65,3 +64,13 @@ def troubled(specs, **options):
         if json.loads(path.read_text()).get(str(item.spec.seed)) == "failed":
             item.status, item.error, item.traceback, item.predictions = "failed", "NaN loss", "Traceback …", None
     return outcomes
+
+
+def full_disk(specs, **options):
+    """From here on this process cannot write files beyond 100 bytes, as on a full disk."""
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    return train(specs, **options)

@@ -1,0 +1,189 @@
+"""Grids through real worker processes, with engines that make trouble."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import results
+from bench.errors import BenchError
+from bench.grid import Grid
+from bench.plan import make_plan
+from bench.runner.run import run_grid
+from bench.store import Store
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def troubles(tmp_path: Path) -> Path:
+    path = tmp_path / "troubles.json"
+    path.write_text("{}")
+    return path
+
+
+@pytest.fixture
+def troubled(fake, troubles: Path):
+    """An engine that makes the trouble that the file says."""
+    return partial(fake.troubled, troubles)
+
+
+@pytest.fixture
+def start(tmp_path: Path, root: Path, troubles: Path, cards):
+    """Starts a runner in a process of its own; what is left of it at the end is killed."""
+    started = []
+
+    def start(engine: str, trouble: str = "") -> subprocess.Popen:
+        command = [sys.executable, str(HERE / "small_grid.py"), str(tmp_path / "cards"), str(root), engine, trouble]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def run(grid: Grid, root: Path, train, **options):
+    return run_grid(grid, root, train=train, workers=1, style="quiet", **options)
+
+
+def test_a_grid_runs_once_and_a_second_start_finds_it_done(grid, root, fake):
+    first = run(grid, root, fake.train, keep_context=True)
+    assert (first.total, first.done, first.cached, first.failed, first.code) == (18, 18, 0, 0, 0)
+    second = run(grid, root, fake.train)
+    assert (second.done, second.cached) == (0, 18)
+    store = Store(root)
+    cell = make_plan(grid, store).cells[0]
+    record, expected = store.read(cell.run_id), fake.outcome(cell.spec)
+    assert record["metrics"]["accuracy"] == expected.metrics["accuracy"]
+    assert record["metrics"]["ece"] is None  # NaN is no JSON
+    assert record["label"] == "coop_ce"
+    assert (record["domain"], record["num_classes"], record["num_test"], record["preset"]) == ("in", 3, 18, "demo")
+    assert (record["oracle"], record["identifiable"], record["source"]) == (None, True, "run")
+    assert (root / record["log"]).is_file()
+    assert np.array_equal(np.load(store.folder(cell.run_id) / "predictions.npy"), expected.predictions)
+    assert (store.folder(cell.run_id) / "context.safetensors").is_file()
+    assert not list((root / "claims").iterdir())
+    assert not list(store.tmp.iterdir())
+    frame = results.load(root).frame
+    assert len(frame) == 18
+    assert set(frame["status"]) == {"done"}
+
+
+@pytest.mark.parametrize("kind", ["exit", "kill", "raise", "segfault", "failed"])
+def test_one_bad_run_is_found_and_recorded_and_all_others_finish(grid, root, troubles, troubled, kind, capsys):
+    troubles.write_text(json.dumps({"2": kind}))
+    asked = grid.model_copy(
+        update={"methods": ["coop_ce"], "datasets": grid.datasets[:1], "noise": {"clean": [0.0]}, "seeds": [1, 2, 3, 4]}
+    )
+    summary = run(asked, root, troubled)
+    assert (summary.done, summary.failed, summary.code) == (3, 1, 1)
+    store = Store(root)
+    (bad,) = store.failures()
+    record = store.read(bad)
+    assert record["spec"]["seed"] == 2
+    said = {"exit": "exit status 3", "kill": "SIGKILL", "raise": "MemoryError", "segfault": "SIGSEGV", "failed": "NaN loss"}
+    assert said[kind] in record["error"]
+    if kind == "segfault":
+        assert "fake_engine.py" in record["traceback"]
+    if kind == "raise":
+        assert "does not fit" in record["traceback"]
+    assert str(store.folder(bad)) in capsys.readouterr().err
+    troubles.write_text("{}")
+    assert run(asked, root, troubled).failed == 1  # not tried again by itself
+    assert run(asked, root, troubled, retry_failed=True).code == 0
+    assert not store.failures()
+
+
+def test_one_accident_costs_nothing(grid, root, troubles, troubled):
+    troubles.write_text('{"2": "once"}')
+    summary = run(grid, root, troubled)
+    assert (summary.done, summary.failed) == (18, 0)
+
+
+def test_a_run_that_hangs_is_stopped_and_its_log_says_where(grid, root, troubles, troubled):
+    troubles.write_text('{"2": "hang"}')
+    asked = grid.model_copy(update={"methods": ["coop_ce"], "datasets": grid.datasets[:1], "noise": {"clean": [0.0]}})
+    summary = run(asked, root, troubled, stall=3.0)
+    assert (summary.done, summary.failed) == (1, 1)
+    store = Store(root)
+    record = store.read(store.failures().pop())
+    assert "no progress for 3 s" in record["error"]
+    assert "fake_engine.py" in record["traceback"]
+
+
+def test_two_workers_share_a_grid(grid, root, fake):
+    summary = run_grid(grid, root, train=fake.slow, workers=2, stack=4, style="quiet")
+    assert summary.done == 18
+    logs = {Store(root).read(run_id)["log"] for run_id in Store(root).done()}
+    assert len(logs) == 2
+
+
+def test_two_runners_on_one_store_share_the_work(root, start):
+    """Every run is stored once, and each runner's account covers the grid."""
+    runners = [start("slow") for _ in range(2)]
+    counts = [tuple(map(int, process.communicate(timeout=120)[0].split())) for process in runners]
+    assert sum(done for done, _ in counts) == 18
+    assert min(done for done, _ in counts) > 0
+    assert {done + cached for done, cached in counts} == {18}
+
+
+def test_ctrl_c_stops_the_workers_and_gives_claims_back(root, start, troubles):
+    troubles.write_text('{"2": "hang"}')
+    process = start("troubled", str(troubles))
+    _wait(lambda: _claims(root))
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not list((root / "claims").iterdir())
+
+
+def test_a_killed_runner_takes_its_workers_along_and_a_new_one_continues_at_once(root, grid, start, troubles, troubled):
+    troubles.write_text('{"2": "hang"}')
+    process = start("troubled", str(troubles))
+    _wait(lambda: _claims(root))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    troubles.write_text("{}")
+    summary = run(grid, root, troubled)  # would wait ten minutes for a claim of another machine
+    assert (summary.done + summary.cached, summary.code) == (18, 0)
+    assert not _claims(root)
+
+
+def test_results_that_cannot_be_stored_end_the_run_with_one_sentence(grid, root, fake):
+    with pytest.raises(BenchError, match="could not be stored") as caught:
+        run(grid, root, fake.full_disk)
+    assert caught.value.code == 3
+    assert run(grid, root, fake.train).done == 18
+
+
+def test_a_plugin_that_the_workers_cannot_load_is_no_failed_run(grid, root, fake, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise RuntimeError('no')\n")
+    with pytest.raises(BenchError, match="did not start"):
+        run(grid, root, fake.train, plugins=[broken])
+    assert not Store(root).failures()
+
+
+def _claims(root: Path) -> list[Path]:
+    """Claims of runs, not the owners' files."""
+    return [path for path in root.glob("claims/*") if path.suffix != ".owner"]
+
+
+def _wait(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
