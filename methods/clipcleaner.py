@@ -20,8 +20,11 @@ def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     present = np.unique(labels)
     if len(present) == 1:
         p[:, present] = 1.0
-    else:
-        p[:, present] = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels).predict_proba(features)
+        return p
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # scikit-learn suspects a regression where samples per class are few
+        regression = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels)
+    p[:, present] = regression.predict_proba(features)
     return p
 
 

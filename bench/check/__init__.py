@@ -1,0 +1,36 @@
+"""Conformance: what a method must do so that its results can stand beside the others'. `bench check-method` runs it."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+from bench.check.cases import NotConforming
+from bench.check.losses import ALWAYS, LOSSES
+from methods import registry
+
+__all__ = ["CHECKS", "Finding", "check", "check_method"]
+
+CHECKS: dict[str, Callable[[str], str]] = ALWAYS | LOSSES
+
+
+class Finding(NamedTuple):
+    """The outcome of one check."""
+
+    check: str
+    state: Literal["ok", "failed", "skipped"]
+    reason: str  # what was looked at; where it failed, what is wrong and what to do
+
+
+def check(method: str, name: str) -> Finding:
+    """One check of one method."""
+    if not registry.load(method).train and name not in ALWAYS:
+        return Finding(name, "skipped", "the method trains nothing")
+    try:
+        return Finding(name, "ok", CHECKS[name](method))
+    except NotConforming as error:
+        return Finding(name, "failed", str(error))
+
+
+def check_method(method: str) -> Iterator[Finding]:
+    """All checks of a registered method, one after the other."""
+    for name in CHECKS:
+        yield check(method, name)
