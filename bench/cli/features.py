@@ -101,7 +101,8 @@ def _needed(grid: Path | None, shots: list[int], seeds: list[int], noise: list[s
     from bench.grid import read_grid
     from bench.spec import NoiseSpec
 
-    noises = [NoiseSpec(), *(NoiseSpec(protocol=name, rate=1.0) for name in noise if kind(name))]
+    pairs = [(name, float(rate or 0.75)) for name, _, rate in (text.partition("=") for text in noise) if kind(name)]
+    noises = [NoiseSpec(), *(NoiseSpec(protocol=name, rate=rate) for name, rate in pairs)]
     if grid is not None:
         asked = read_grid(grid)
         shots, seeds = asked.shots, asked.seeds
@@ -127,7 +128,7 @@ def extract(
     grid: Path | None = typer.Option(None, help="Encode what the runs of this grid use."),
     shots: list[int] = typer.Option([16], min=0, help="Without --grid: shots per class (0: all); may be repeated."),
     seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
-    noise: list[str] = typer.Option([], help="Without --grid: protocols that replace images, fp_symmetric or fp_pairflip."),
+    noise: list[str] = typer.Option([], help="Without --grid: replaced images too, as fp_symmetric=0.5."),
     everything: bool = typer.Option(False, "--all", help="Encode all training and validation images."),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave unreadable images out of the split for good."),
     batch_size: int = typer.Option(256, min=1, help="Views per forward pass."),
