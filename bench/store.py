@@ -156,6 +156,13 @@ class Store:
             raise BenchError(f"no run '{run_id}' in {self.root}.", "`bench status` lists what is stored.")
         return self._attempt(run_id, attempts)
 
+    def remove(self, run_id: str) -> None:
+        """Delete a finished run; out of sight first, so that a kill leaves no half of it."""
+        aside = self.tmp / f"{run_id}-{uuid.uuid4().hex}"
+        self.tmp.mkdir(exist_ok=True)
+        (self.runs / run_id).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def records(self, run_ids: set[str]) -> Iterator[Record]:
         """The records of the given runs, in no order."""
         return (self.read(run_id) for run_id in run_ids)

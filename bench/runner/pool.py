@@ -23,7 +23,7 @@ from bench.errors import ENVIRONMENT, BenchError
 from bench.plan import Cell, Shard
 from bench.runner.claims import BEAT, Claims
 from bench.runner.progress import Reporter
-from bench.runner.worker import Work, main, store_outcome
+from bench.runner.worker import Work, main, store_outcomes
 from bench.store import Store
 
 DEATHS = 2  # a single run whose worker dies this often is recorded as failed (once may be an accident)
@@ -215,7 +215,7 @@ class Pool:
         else:
             trace = _tail(worker.work.root / worker.work.log)
             outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
-            store_outcome(self.store, task.cells[0], outcome, worker.work, lambda message: self.reporter.run(*message[1:]))
+            store_outcomes(self.store, [(task.cells[0], outcome)], worker.work, lambda message: self.reporter.run(*message[1:]))
 
 
 def _context() -> BaseContext:

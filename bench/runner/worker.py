@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -23,7 +24,7 @@ from bench.engine.outcome import Outcome
 from bench.errors import BenchError
 from bench.plan import Cell
 from bench.runner.record import build_record, environment, files_of
-from bench.store import Store
+from bench.store import Record, Store
 
 Send = Callable[[tuple[Any, ...]], None]
 Train = Callable[..., list[Outcome]]
@@ -60,17 +61,24 @@ def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> None:
     )
     share = (time.perf_counter() - started) / len(cells)
     by_cell = {outcome.spec.cell_id: outcome for outcome in outcomes}
-    for cell in cells:
-        outcome = by_cell[cell.spec.cell_id]
+    for outcome in outcomes:
         outcome.metrics.setdefault("wall_seconds", share)
-        store_outcome(store, cell, outcome, work, send)
+    store_outcomes(store, [(cell, by_cell[cell.spec.cell_id]) for cell in cells], work, send)
 
 
-def store_outcome(store: Store, cell: Cell, outcome: Outcome, work: Work, send: Send) -> None:
-    """Store one run and say so."""
-    record = build_record(cell, outcome, environment(work.device), work.preset, work.log)
-    store.write(record, files_of(outcome, keep_context=work.keep_context))
-    send(("run", cell.run_id, outcome.status, record["title"], outcome.error, str(store.folder(cell.run_id))))
+def store_outcomes(store: Store, ended: Sequence[tuple[Cell, Outcome]], work: Work, send: Send) -> None:
+    """Store runs, each on its own, and say so. Threads, as most of the time is waiting for the disk to confirm."""
+
+    def write(item: tuple[Cell, Outcome]) -> Record:
+        cell, outcome = item
+        record = build_record(cell, outcome, environment(work.device), work.preset, work.log)
+        store.write(record, files_of(outcome, keep_context=work.keep_context))
+        return record
+
+    with ThreadPoolExecutor(8) as pool:
+        for record in pool.map(write, ended):
+            folder = str(store.folder(record["run_id"]))
+            send(("run", record["run_id"], record["status"], record["title"], record["error"], folder))
 
 
 def _engine() -> Train:
@@ -97,7 +105,7 @@ def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
                 send(("shard", text))
                 return  # a fresh process has the whole memory again
             outcome = Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())
-            store_outcome(Store(work.root), cells[0], outcome, work, send)
+            store_outcomes(Store(work.root), [(cells[0], outcome)], work, send)
         send(("shard", ""))
 
 
