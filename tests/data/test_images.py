@@ -1,0 +1,82 @@
+"""Images of every kind come out as CoOp reads them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data.extract import UNREADABLE
+from bench.data.images import FolderImages
+
+
+def picture(width=8, height=6):
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[: height // 2, : width // 2] = (250, 10, 20)
+    pixels[height // 2 :, width // 2 :] = (10, 20, 250)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "tolerance"),
+    [
+        ("RGB", "a.png", 0),
+        ("P", "a.png", 51),
+        ("CMYK", "a.tif", 2),
+        ("RGBA", "a.png", 0),
+        ("RGB", "a.bmp", 0),
+        ("RGB", "a.gif", 40),
+    ],
+)
+def test_any_mode_becomes_rgb(tmp_path, mode, name, tolerance):
+    picture().convert(mode).save(tmp_path / name)
+    read = FolderImages(tmp_path)(name)
+    assert read.mode == "RGB"
+    assert np.abs(np.asarray(read).astype(int) - np.asarray(picture())).max() <= tolerance
+
+
+def test_grayscale_gets_three_equal_channels(tmp_path):
+    gray = picture().convert("L")
+    gray.save(tmp_path / "a.png")
+    read = np.asarray(FolderImages(tmp_path)("a.png"))
+    assert all(np.array_equal(read[..., c], np.asarray(gray)) for c in range(3))
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    picture(64, 48).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    read = np.asarray(FolderImages(tmp_path)("a.jpg")).astype(int)
+    assert np.abs(read[4, 4] - (250, 10, 20)).max() < 30
+
+
+def test_exif_orientation_is_left_alone_as_coop_does(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90° to show
+    picture().save(tmp_path / "a.png", exif=exif)
+    read = FolderImages(tmp_path)("a.png")
+    assert read.size == (8, 6)
+    assert np.array_equal(np.asarray(read), np.asarray(picture()))
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe0 half a jpeg"])
+def test_what_is_no_image_cannot_be_read(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UNREADABLE):
+        FolderImages(tmp_path)("a.jpg")
+
+
+def test_a_truncated_jpeg_cannot_be_read(tmp_path):
+    picture(200, 150).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UNREADABLE, match="truncated"):
+        FolderImages(tmp_path)("a.jpg")
+
+
+def test_an_image_too_large_to_be_safe_cannot_be_read(tmp_path, monkeypatch):
+    picture().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UNREADABLE):
+        FolderImages(tmp_path)("a.png")
+
+
+def test_missing_files_are_named(tmp_path):
+    picture().save(tmp_path / "a.png")
+    assert FolderImages(tmp_path).missing(["a.png", "b.png", "c/a.png"]) == ["b.png", "c/a.png"]
