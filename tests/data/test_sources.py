@@ -266,9 +266,9 @@ def test_torchvisions_own_splits(tmp_path, monkeypatch):
     assert split.val == [Item(f"dtd/dtd/images/{n}/{n}_2.jpg", i) for i, n in enumerate(("banded", "blotchy", "braided"))]
 
     flowers = tmp_path / "flowers-102"
-    touch(flowers, *(f"jpg/image_{i:05d}.jpg" for i in range(1, 5)))
-    scipy.io.savemat(flowers / "imagelabels.mat", {"labels": np.array([[2, 1, 3, 3]], dtype=np.uint8)})
-    scipy.io.savemat(flowers / "setid.mat", {"trnid": [[1, 2]], "valid": [[3]], "tstid": [[4]]})
+    touch(flowers, *(f"jpg/image_{i:05d}.jpg" for i in range(1, 7)))
+    scipy.io.savemat(flowers / "imagelabels.mat", {"labels": np.array([[2, 1, 3, 3, 1, 2]], dtype=np.uint8)})
+    scipy.io.savemat(flowers / "setid.mat", {"trnid": [[1, 2]], "valid": [[3, 4]], "tstid": [[5, 6]]})
     touch(flowers, "102flowers.tgz")
     # torchvision wants the real label files' checksums, which drawn ones cannot have
     monkeypatch.setattr("torchvision.datasets.flowers102.check_integrity", lambda *_: True)
