@@ -67,7 +67,7 @@ class CoTeaching(Method):
         first, second = -log_p.gather(2, batch.given.expand(2, -1, 1))[..., 0]
         count = max(1, int((1 - min(batch.epoch / self.ramp, 1) * self.tau) * len(first)))
         easy, easy_too = smallest(first.detach(), count), smallest(second.detach(), count)
-        self.belief[batch.index] = (easy.float() + easy_too.float()) / 2
+        self.belief[batch.index] = torch.stack([easy, easy_too]).to(self.belief).mean(dim=0)
         return mean_over(easy_too, first) + mean_over(easy, second)
 
     def clean_belief(self) -> Tensor:

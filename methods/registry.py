@@ -102,6 +102,10 @@ def load(name: str) -> "type[Method]":
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
             raise UnknownMethodError(f"no method is called '{name}'; {hint}")
         importlib.import_module(known[name].module)
+    if name not in _classes:
+        raise UnknownMethodError(
+            f"module '{known[name].module}' registers no method '{name}'; its entry point must be named as the method is"
+        )
     return _classes[name]
 
 

@@ -1,0 +1,152 @@
+"""How methods are found: in this folder, in another package, in a plugin file; and what happens to wrong names."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import methods
+from methods import registry
+
+FOLDER = Path(methods.__file__).parent
+PLUGIN = '''
+from torch import Tensor
+from methods import Batch, Method, register
+
+
+@register("{name}")
+class Squared(Method):
+    """Squared error of p_y."""
+
+    power: float = 2.0
+
+    def loss(self, batch: Batch) -> Tensor:
+        """(1 - p_y)^power, [B]."""
+        return (1 - batch.p_y) ** self.power
+'''
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_a_test_registers(monkeypatch):
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+def write_plugin(folder, name, module="my_method"):
+    path = folder / f"{module}.py"
+    path.write_text(PLUGIN.format(name=name))
+    return path
+
+
+def test_every_method_of_the_issue_is_registered():
+    wanted = """zero_shot coop_ce label_smoothing bootstrap_soft mae gce rce sce nce_rce nce_mae agce phuber_ce taylor_ce js gjs elr
+        mixup co_teaching co_teaching_oracle joapr nlprompt deft_text clipcleaner dspt mae_lse dspt_t clean_only"""
+    assert set(registry.names()) >= set(wanted.split())
+
+
+def test_oracles_are_declared():
+    oracles = {name: registry.load(name).oracle for name in registry.names()}
+    assert {name: oracle for name, oracle in oracles.items() if oracle} == {"clean_only": "labels", "co_teaching_oracle": "rate"}
+
+
+def test_a_plugin_file_is_a_method_like_any_other(tmp_path):
+    registry.load_plugin(write_plugin(tmp_path, "squared"))
+    assert registry.listings()["squared"].summary == "Squared error of p_y."
+    assert registry.defaults("squared") == {"power": 2.0}
+    assert registry.create("squared", power=1.0) == registry.create("squared", power=1.0)
+    assert "squared" in registry.names()
+
+
+def test_a_plugin_cannot_take_a_shipped_name(tmp_path):
+    with pytest.raises(ValueError, match=r"'gce' is taken by methods\.gce"):
+        registry.load_plugin(write_plugin(tmp_path, "gce"))
+
+
+def test_two_plugins_cannot_share_a_name(tmp_path):
+    registry.load_plugin(write_plugin(tmp_path, "squared", "one"))
+    with pytest.raises(ValueError, match=r"'squared' is taken by bench_plugin_one\.Squared"):
+        registry.load_plugin(write_plugin(tmp_path, "squared", "two"))
+
+
+def test_loading_one_plugin_twice_is_no_collision(tmp_path):
+    path = write_plugin(tmp_path, "squared")
+    registry.load_plugin(path)
+    registry.load_plugin(path)
+    assert registry.create("squared").power == 2.0
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package, as pip leaves it, with one method and its entry point."""
+
+    def install(entry: str, name: str = "squared") -> None:
+        write_plugin(tmp_path, name, "somebodys_methods")
+        info = tmp_path / "somebodys-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\n{entry}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "somebodys_methods", raising=False)
+
+    return install
+
+
+def test_an_entry_point_adds_a_method(package):
+    package("squared = somebodys_methods:Squared")
+    assert registry.listings()["squared"].summary == "from somebodys_methods:Squared"
+    assert "somebodys_methods" not in sys.modules  # listing runs nothing of it
+    assert registry.create("squared", power=3.0).power == 3.0
+
+
+def test_an_entry_point_cannot_take_a_shipped_name(package):
+    package("gce = somebodys_methods:Squared")
+    with pytest.raises(ValueError, match=r"'gce' of somebodys_methods:Squared is taken by methods\.gce"):
+        registry.listings()
+
+
+def test_an_entry_point_that_registers_another_name_says_so(package):
+    package("cubed = somebodys_methods:Squared")
+    with pytest.raises(registry.UnknownMethodError, match="registers no method 'cubed'"):
+        registry.load("cubed")
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("gec", "gce"), ("jopr", "joapr"), ("coop", "coop_ce"), ("NLPrompt", "nlprompt")])
+def test_an_unknown_name_suggests_the_nearest(wrong, right):
+    with pytest.raises(registry.UnknownMethodError, match=f"did you mean '{right}'"):
+        registry.load(wrong)
+
+
+def test_a_name_like_none_lists_all():
+    with pytest.raises(registry.UnknownMethodError, match=r"known: .*agce.*zero_shot"):
+        registry.load("xyz12345")
+
+
+def test_an_unknown_hyper_parameter_is_an_error():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'p'"):
+        registry.create("gce", p=1)
+
+
+def test_listing_imports_neither_torch_nor_a_method():
+    code = "import sys, methods; names = methods.names(); print(len(names), 'torch' in sys.modules, 'methods.gce' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert int(found[0]) >= 27
+    assert found[1:] == ["False", "False"]
+
+
+def statements(path: Path) -> int:
+    """Lines of code, without imports, docstrings, comments and blank lines; an expression over several lines counts once."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    tree.body = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    return sum(bool(line.strip()) for line in ast.unparse(tree).splitlines())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_a_method_stays_small(path):
+    """A stranger's new loss is about five lines, a partitioning method at most 60: so are ours."""
+    if path.stem in {"__init__", "base", "registry"}:
+        return
+    assert 0 < statements(path) <= 60
