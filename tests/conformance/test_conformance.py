@@ -263,5 +263,5 @@ def test_the_command_checks_a_plugin(tmp_path, capsys, monkeypatch):
 def test_the_command_suggests_a_name(capsys):
     from bench.errors import BenchError
 
-    with pytest.raises(BenchError, match="no method is called 'gec'. Did you mean 'gce'"):
+    with pytest.raises(BenchError, match=r"no method is called 'gec'\. Did you mean 'gce'"):
         run(capsys, "check-method", "gec")
