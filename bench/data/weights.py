@@ -13,8 +13,8 @@ from open_clip.factory import load_checkpoint
 from bench.data.backbones import Backbone, local_backbone, sha256_of
 from bench.errors import ENVIRONMENT, BenchError, nearest
 
-# Entries of OpenAI's archives that are no weights.
-NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+# Entries of TorchScript archives that are no weights.
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 def find_weights(model: str, tag: str) -> Path | None:
@@ -117,7 +117,7 @@ def create_model(backbone: Backbone) -> Any:
     try:
         _load(model, path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise BenchError(
             f"{path} does not load as weights of {backbone.model}: {reason}", "Name the model they belong to."
         ) from error

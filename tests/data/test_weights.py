@@ -1,0 +1,173 @@
+"""Weights: found offline, loaded without running anything, checked; and zero-shot as open_clip has it."""
+
+import json
+import os
+import pickle
+import warnings
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from bench.cli.features import app
+from bench.data import weights
+from bench.data.backbones import Backbone, describe, save_description
+from bench.data.cards import load_card
+from bench.data.task import features_of, split_of
+from bench.data.weights import create_model, create_tokenizer, find_weights, resolve
+from bench.errors import ENVIRONMENT, BenchError
+
+NAME = "tiny-test-clip"
+
+
+@pytest.fixture(scope="module")
+def named(tiny_model, tmp_path_factory):
+    """The tiny model under a name of open_clip's, and its state."""
+    config = json.loads((tiny_model / "open_clip_config.json").read_text())["model_cfg"]
+    path = tmp_path_factory.mktemp("configs") / f"{NAME}.json"
+    path.write_text(json.dumps(config))
+    open_clip.add_model_config(path)
+    return open_clip.create_model(f"local-dir:{tiny_model}").eval()
+
+
+def same(model, other):
+    state = other.state_dict()
+    return all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_checkpoints_of_every_kind_load_alike(named, tmp_path):
+    state = named.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
+    torch.save(state, tmp_path / "b.pt")
+    torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "c d.pt")
+    slugs = []
+    for name in ("a.safetensors", "b.pt", "c d.pt"):
+        backbone = resolve(NAME, weights=tmp_path / name)
+        assert not backbone.quick_gelu
+        assert same(create_model(backbone), named)
+        slugs.append(backbone.slug)
+    assert slugs == [f"{NAME}@a", f"{NAME}@b", f"{NAME}@c-d"]
+
+
+def test_openais_archives_load_with_their_quick_gelu(named, tmp_path):
+    """OpenAI published TorchScript, and trained with QuickGELU; open_clip's "ViT-B-16" has GELU unless told."""
+    images, text = torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(named, (images, text), check_trace=False).save(str(tmp_path / "openai.pt"))
+    backbone = resolve(NAME, weights=tmp_path / "openai.pt")
+    assert backbone.quick_gelu
+    model = create_model(backbone)
+    assert same(model, named)
+    assert type(model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def test_a_checkpoint_that_wants_to_run_something_is_refused(named, tmp_path, monkeypatch):
+    ran = []
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    torch.save({"state_dict": Evil()}, tmp_path / "evil2.pt")
+    monkeypatch.setattr(os, "system", ran.append)
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(BenchError, match="does not load as weights"):
+            create_model(resolve(NAME, weights=tmp_path / name))
+    assert not ran
+
+
+def test_weights_that_are_another_models_altered_or_gone_are_told(named, tmp_path):
+    path = tmp_path / "w.safetensors"
+    state = {key: value.contiguous() for key, value in named.state_dict().items()}
+    save_file(state | {"visual.proj": torch.zeros(3, 3)}, path)
+    backbone = resolve(NAME, weights=path)
+    with pytest.raises(BenchError, match=f"does not load as weights of {NAME}"):
+        create_model(backbone)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(BenchError, match="no longer the file"):
+        create_model(backbone)
+    path.unlink()
+    with pytest.raises(BenchError, match="are gone"):
+        create_model(backbone)
+    with pytest.raises(BenchError, match="does not exist"):
+        resolve(NAME, weights=path)
+    path.write_text("{}")
+    with pytest.raises(BenchError, match="does not load"):
+        create_model(resolve(NAME, weights=path))
+
+
+def test_pretrained_weights_are_found_offline_or_the_way_to_get_them_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_weights("ViT-B-16", "openai") is None
+    with pytest.raises(BenchError, match=r"are not on this machine.*pretrained='openai'.*give a file with --weights") as caught:
+        resolve("ViT-B-16", "openai")
+    assert caught.value.code == ENVIRONMENT
+    cached = tmp_path / ".cache" / "clip" / "ViT-B-16.pt"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"weights")
+    assert find_weights("ViT-B-16", "openai") == cached
+    backbone = resolve("ViT-B-16", "openai")
+    assert (backbone.slug, backbone.quick_gelu, backbone.context_length) == ("ViT-B-16@openai", True, 77)
+    assert not resolve("ViT-B-16", "laion400m_e31", weights=cached).quick_gelu
+    hub = tmp_path / "hub.safetensors"
+    hub.write_bytes(b"weights")
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repo, file: str(hub))
+    assert find_weights("ViT-B-16", "openai") == hub
+
+
+def test_unknown_models_and_weights_are_told():
+    with pytest.raises(BenchError, match=r"no model 'ViT-B16'.*Did you mean 'ViT-B-16'"):
+        resolve("ViT-B16", "openai")
+    with pytest.raises(BenchError, match=r"no weights 'opnai' for ViT-B-16.*Did you mean 'openai'"):
+        resolve("ViT-B-16", "opnai")
+
+
+def check_zero_shot(folder, model_name, path, home):
+    """The engine's class features give open_clip's own zero-shot classifier's logits on the cached features."""
+    from bench.engine.backbone import load_backbone
+
+    words = ["extract", "--folder", folder, "--backbone", model_name, "--weights", path, "--workers", 0, "--views", 1, "--shots", 1,
+             "--slug", "zs", "--template", "a bad photo of a {}."]  # fmt: skip
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    described, card = describe("zs"), load_card("animals")
+    images = features_of("animals", "zs", "test").rows([item.path for item in split_of("animals").test])[:, 0]
+    model = create_model(described)
+    names = [name.replace("_", " ") for name in ("blue_whale", "green_frog", "red_fox")]
+    with torch.no_grad():
+        classifier = open_clip.build_zero_shot_classifier(
+            model, create_tokenizer(described), names, ["a bad photo of a {}."], device="cpu"
+        )
+        expected = 100 * torch.from_numpy(images) @ classifier
+    ours = 100 * torch.from_numpy(images) @ load_backbone("zs").encode(card.prompts).T
+    assert torch.allclose(ours, expected, atol=1e-3)
+    assert expected.std() > 0.01
+
+
+def test_zero_shot_is_open_clips(named, tmp_path, home, class_folders):
+    save_file({key: value.contiguous() for key, value in named.state_dict().items()}, tmp_path / "w.safetensors")
+    check_zero_shot(class_folders, NAME, tmp_path / "w.safetensors", home)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["ViT-B-16", "RN50"])
+def test_real_architectures_with_random_weights(name, tmp_path, home, class_folders):
+    torch.manual_seed(0)
+    state = open_clip.create_model(name).state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "random.safetensors")
+    check_zero_shot(class_folders, name, tmp_path / "random.safetensors", home)
+    assert np.isfinite(features_of("animals", "zs", "train").rows(features_of("animals", "zs", "train").paths)).all()
+
+
+def test_the_embedded_model_is_a_backbone_like_any_other(home):
+    described = describe("embedded")
+    assert isinstance(described, Backbone)
+    assert create_tokenizer(described)(["an icon of a boat."]).shape == (1, described.context_length)
+    save_description(described.model_copy(update={"slug": "mine"}))
+    assert describe("mine").sha256 == described.sha256
