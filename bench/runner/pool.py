@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -215,10 +214,10 @@ class Pool:
         else:
             trace = _tail(worker.work.root / worker.work.log)
             outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
-            store_outcomes(self.store, [(task.cells[0], outcome)], worker.work, lambda message: self.reporter.run(*message[1:]))
+            store_outcomes(self.store, task.cells, [outcome], worker.work, lambda message: self.reporter.run(*message[1:]))
 
 
-def _context() -> BaseContext:
+def _context() -> Any:
     """How workers start: forked from a server that has imported torch but run nothing, so that a new one costs no import."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -244,8 +243,10 @@ def _cause(exitcode: int | None) -> str:
     return f"exit status {exitcode}"
 
 
-def _tail(log: Path, size: int = 4000) -> str:
+def _tail(log: Path, lines: int = 60) -> str:
+    """The end of a log, without the long list of extension modules that faulthandler adds."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace")[-size:]
+        text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+    return "\n".join([line for line in text.splitlines() if not line.startswith("Extension modules:")][-lines:])

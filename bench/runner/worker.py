@@ -44,39 +44,69 @@ class Work:
     train: Train | None = None  # in place of the engine's `train_stack`, for tests
 
 
-def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> None:
-    """Train the cells as one stack and store every outcome.
+def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
+    """A worker's life: shards come through the pipe, messages go back; None ends it."""
+    _prepare(work)
+    send: Send = pipe.send
+    send(("ready",))
+    while (cells := pipe.recv()) is not None:
+        try:
+            outcomes = train_shard(cells, work, send)
+        except Exception as error:  # noqa: BLE001 - whatever a method or a device raises; the supervisor splits the shard
+            traceback.print_exc()
+            text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            text = text.strip().splitlines()[0]
+            if len(cells) > 1:
+                send(("shard", text))
+                return  # a fresh process has the whole memory again
+            outcomes = [Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())]
+        try:
+            store_outcomes(Store(work.root), cells, outcomes, work, send)
+        except BenchError as error:
+            send(("fatal", error.message, error.hint, error.code))
+            return
+        send(("shard", ""))
+
+
+def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> list[Outcome]:
+    """Train the cells as one stack; an outcome for each, in order. Raises whatever the engine raises for the stack as a whole."""
+    steps = _Steps(send)
+    train = work.train or _engine()
+    outcomes = train([cell.spec for cell in cells], device=work.device, keep_context=work.keep_context, progress=steps.add)
+    steps.flush()
+    return outcomes
+
+
+class _Steps:
+    """Training steps, told to the supervisor a few times a second only."""
+
+    def __init__(self, send: Send) -> None:
+        self.send, self.count, self.sent = send, 0, time.monotonic()
+
+    def add(self, steps: int) -> None:
+        self.count += steps
+        if time.monotonic() - self.sent > 0.25:
+            self.flush()
+
+    def flush(self) -> None:
+        self.send(("steps", self.count))
+        self.count, self.sent = 0, time.monotonic()
+
+
+def store_outcomes(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outcome], work: Work, send: Send) -> None:
+    """Store runs, each on its own, and say so. Threads, as most of the time is waiting for the disk to confirm.
 
     Raises:
         BenchError: A run could not be stored.
-        Exception: Whatever the engine raises for the stack as a whole.
     """
-    train = work.train or _engine()
-    store, started = Store(work.root), time.perf_counter()
-    outcomes = train(
-        [cell.spec for cell in cells],
-        device=work.device,
-        keep_context=work.keep_context,
-        progress=lambda steps: send(("steps", steps)),
-    )
-    share = (time.perf_counter() - started) / len(cells)
-    by_cell = {outcome.spec.cell_id: outcome for outcome in outcomes}
-    for outcome in outcomes:
-        outcome.metrics.setdefault("wall_seconds", share)
-    store_outcomes(store, [(cell, by_cell[cell.spec.cell_id]) for cell in cells], work, send)
 
-
-def store_outcomes(store: Store, ended: Sequence[tuple[Cell, Outcome]], work: Work, send: Send) -> None:
-    """Store runs, each on its own, and say so. Threads, as most of the time is waiting for the disk to confirm."""
-
-    def write(item: tuple[Cell, Outcome]) -> Record:
-        cell, outcome = item
+    def write(cell: Cell, outcome: Outcome) -> Record:
         record = build_record(cell, outcome, environment(work.device), work.preset, work.log)
         store.write(record, files_of(outcome, keep_context=work.keep_context))
         return record
 
     with ThreadPoolExecutor(8) as pool:
-        for record in pool.map(write, ended):
+        for record in pool.map(write, cells, outcomes):
             folder = str(store.folder(record["run_id"]))
             send(("run", record["run_id"], record["status"], record["title"], record["error"], folder))
 
@@ -85,28 +115,6 @@ def _engine() -> Train:
     from bench.engine.train import train_stack  # noqa: PLC0415 - torch, in the worker only
 
     return train_stack
-
-
-def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
-    """A worker's life: shards come through the pipe, messages go back; None ends it."""
-    _prepare(work)
-    send: Send = pipe.send
-    send(("ready",))
-    while (cells := pipe.recv()) is not None:
-        try:
-            train_shard(cells, work, send)
-        except BenchError as error:
-            send(("fatal", error.message, error.hint, error.code))
-            return
-        except Exception as error:  # noqa: BLE001 - whatever a method or a device raises; the supervisor splits the shard
-            traceback.print_exc()
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            if len(cells) > 1:
-                send(("shard", text))
-                return  # a fresh process has the whole memory again
-            outcome = Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())
-            store_outcomes(Store(work.root), [(cells[0], outcome)], work, send)
-        send(("shard", ""))
 
 
 def _prepare(work: Work) -> None:
