@@ -1,0 +1,128 @@
+"""A backbone as the engine needs it: frozen text tower, tokenizer and logit scale of an open_clip model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from open_clip.transformer import TextTransformer
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+
+
+@dataclass(frozen=True, eq=False)
+class TextTower:
+    """The parts of an open_clip text tower. W: its width; L: its context length; D: the feature dimension."""
+
+    token_embedding: nn.Embedding  # [vocabulary, W]
+    positional_embedding: Tensor  # [L, W]
+    transformer: Any  # open_clip's Transformer
+    ln_final: nn.Module
+    projection: Tensor | nn.Linear | None  # [W, D]
+    attn_mask: Tensor | None  # [L, L] causal, or None: every token sees every other
+    pool: str  # which token's state is the feature: "argmax" and "eos" (end token), "last", "first"
+    pad_masked: bool  # padding is masked out of attention
+    context_length: int  # L
+    module: nn.Module  # what holds all of them
+
+    @property
+    def causal(self) -> bool:
+        """Whether nothing behind the end token can change the feature."""
+        return self.attn_mask is not None and self.pool in {"argmax", "eos"}
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Pooled states [..., W] to L2-normalised features [..., D], in float32."""
+        x = self.ln_final(x)
+        if isinstance(self.projection, nn.Linear):
+            x = self.projection(x)
+        elif self.projection is not None:
+            x = x @ self.projection
+        return nn.functional.normalize(x.float(), dim=-1)
+
+
+def text_tower(model: nn.Module) -> TextTower:
+    """The text tower of an open_clip model, frozen.
+
+    Raises:
+        BenchError: Its text tower is not open_clip's own transformer, or appends a class token (CoCa).
+    """
+    text: Any = getattr(model, "text", model)  # CustomTextCLIP keeps the tower in `.text`, CLIP its parts in itself
+    if getattr(text, "cls_emb", None) is not None:
+        raise BenchError("the text tower appends a class token (CoCa); prompts are tuned on CLIP-style towers only.")
+    if not (isinstance(text, TextTransformer) or hasattr(model, "token_embedding")):
+        raise BenchError(f"the text tower is a {type(text).__name__}; prompts are tuned on open_clip's own transformers only.")
+    model.requires_grad_(False).eval()
+    return TextTower(
+        token_embedding=text.token_embedding,
+        positional_embedding=text.positional_embedding,
+        transformer=text.transformer,
+        ln_final=text.ln_final,
+        projection=text.text_projection,
+        attn_mask=text.attn_mask,
+        pool=getattr(text, "pool_type", None) or text.text_pool_type,
+        pad_masked=getattr(text, "use_pad_mask", False),
+        context_length=text.context_length,
+        module=text,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A tokenizer's parts: what stands before and behind a text, and its own tokens."""
+
+    encode: Callable[[str], list[int]]
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    pad: int
+
+
+def tokens_of(tokenizer: Any) -> Tokens:
+    """The parts of CLIP's tokenizer, or of any callable that gives padded rows (SigLIP's: no start token, end token = padding)."""
+    if hasattr(tokenizer, "sot_token_id"):
+        return Tokens(tokenizer.encode, (tokenizer.sot_token_id,), (tokenizer.eot_token_id,), 0)
+    pad = int(tokenizer([""])[0, -1])
+
+    def encode(text: str) -> list[int]:
+        row = [int(token) for token in tokenizer([text])[0]]
+        while row and row[-1] == pad:
+            row.pop()
+        return row
+
+    return Tokens(encode, (), (pad,), pad)
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """What the engine loads once per backbone."""
+
+    tower: TextTower
+    tokens: Tokens
+    scale: float  # the trained logit scale, exp(logit_scale)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text features [C, D] of whole prompts, through the tower's own modules: the zero-shot classifier."""
+        from bench.engine.plain import PlainPath, whole_prompts  # noqa: PLC0415 - plain.py imports this module
+
+        path = PlainPath(self.tower, whole_prompts(self, prompts))
+        empty = self.tower.positional_embedding.new_zeros(1, 0, self.tower.positional_embedding.shape[1])
+        return path(empty)[0]
+
+
+@lru_cache(maxsize=2)
+def load_backbone(slug: str, device: str = "cpu") -> Backbone:
+    """The backbone of a slug, its image tower dropped.
+
+    Raises:
+        BenchError: Unknown slug, or weights that are missing or altered (named with their hash).
+    """
+    from bench.data.backbones import describe  # noqa: PLC0415 - heavy, and not needed by tests of the engine alone
+    from bench.data.weights import create_model, create_tokenizer  # noqa: PLC0415
+
+    described = describe(slug)
+    model = create_model(described)
+    scale = float(model.logit_scale.exp())
+    model.visual = nn.Identity()
+    return Backbone(text_tower(model.to(device)), tokens_of(create_tokenizer(described)), scale)

@@ -1,0 +1,186 @@
+"""One run as a member of a stack: its method, data, batches and measurements. It never sees the text tower."""
+
+import math
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data.task import TaskData
+from bench.engine.metrics import accuracy, belief_quality, calibration_error
+from bench.engine.optim import learning_rate
+from bench.engine.outcome import Outcome
+from bench.seeds import derive
+from bench.spec import RunSpec
+from methods import registry
+from methods.base import Batch, Method, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or its gradient is NaN or infinite."""
+
+
+def finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """The same figures, with None for what is not finite: JSON has no NaN."""
+    return {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
+
+
+class Member:
+    """A run in training.
+
+    Shapes: K contexts, C classes, D feature dimensions, V views, N training and T test samples, B of a batch, M views of a step.
+
+    Args:
+        spec: The run.
+        data: Its arrays.
+        zero_shot: Class text features [C, D] of the card's template.
+        scale: The backbone's logit scale.
+    """
+
+    def __init__(self, spec: RunSpec, data: TaskData, zero_shot: Tensor, scale: float) -> None:
+        self.spec, self.data, self.scale, device = spec, data, scale, zero_shot.device
+        self.method: Method = registry.create(spec.method.name, **spec.method.params)
+        self.images = torch.from_numpy(data.train).to(device)  # [1 + V, N, D]
+        self.given = torch.from_numpy(data.given).to(device)  # [N]
+        self.true = torch.from_numpy(data.true).to(device)  # [N], for measuring only
+        self.test = torch.from_numpy(data.test).to(device)  # [T, D]
+        self.test_true = torch.from_numpy(data.test_true).to(device)  # [T]
+        self.zero_shot = zero_shot
+        # The parts of these seeds leave out method and rate: all methods see the same order and draw from the same stream.
+        self.order = torch.Generator().manual_seed(derive(spec.seed, "batches", data.card.name))
+        self.draws = torch.Generator().manual_seed(derive(spec.seed, "draws", data.card.name))
+        self.epochs: list[dict[str, float | None]] = []  # what was measured, a row per evaluated epoch
+        self.shares: dict[str, float | None] = {}  # the gradient's parts, measured in the epoch's first step
+        self.losses: list[Tensor] = []
+        self.steps = 0
+        self.failure: tuple[str, str] | None = None  # its error's last line and traceback
+
+    def guard(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Do something that may run the method's code; an exception ends this run and no other."""
+        try:
+            return action(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever a method raises is a record, not a crash
+            self.failure = (f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
+            return None
+
+    def start(self) -> None:
+        """Tell the method what it may know."""
+        assert self.spec.train is not None
+        oracle = self.method.oracle
+        task = Task(
+            images=self.images,
+            labels=self.given,
+            zero_shot=self.scale * self.images[0] @ self.zero_shot.T,
+            num_classes=len(self.zero_shot),
+            scale=self.scale,
+            epochs=self.spec.train.epochs,
+            batch_size=self.spec.train.batch_size,
+            generator=self.draws,
+            clean_labels=self.true if oracle == "labels" else None,
+            noise_rate=self.data.realised_rate if oracle else None,
+            drop_last=self.spec.train.drop_last,
+        )
+        self.method.start(task)
+
+    def epoch_batches(self, epoch: int) -> list[Tensor]:
+        """The epoch's batches of sample positions: the method's own, or all samples shuffled as CoOp's loader does."""
+        assert self.spec.train is not None
+        size, total = self.spec.train.batch_size, len(self.given)
+        shuffled = torch.randperm(total, generator=self.order).to(self.given.device)  # drawn in any case: the order is the seed's
+        own = self.method.batches(epoch)
+        if own is not None:
+            return [batch for batch in own if len(batch)]
+        batches = list(torch.split(shuffled, size))
+        if self.spec.train.drop_last and total >= size and total % size:
+            batches.pop()
+        return batches
+
+    def _views(self, epoch: int) -> Tensor:
+        """The positions [M] of an epoch's views in `images`: `epoch mod V`, further ones evenly apart; the clean one if V = 0."""
+        augmented, wanted = len(self.images) - 1, self.method.views
+        if augmented == 0:
+            return torch.zeros(wanted, dtype=torch.long)
+        return torch.tensor([1 + (epoch + m * max(augmented // wanted, 1)) % augmented for m in range(wanted)])
+
+    def gradient(self, text: Tensor, index: Tensor, epoch: int, measure: bool) -> Tensor:
+        """The gradient of a batch's loss at the run's text features [K, C, D]. The graph is the run's own and ends at the leaf.
+
+        With `measure`, notes how much of it comes from clean and how much from mislabelled samples.
+
+        Raises:
+            NotFiniteError: The loss or the gradient is not finite.
+        """
+        leaf = text.detach().requires_grad_()
+        images = self.images[self._views(epoch)][:, index]  # [M, B, D]
+        batch = Batch(leaf, images, self.given[index], index, self.scale, epoch, self.draws)
+        loss = self.method.loss(batch).float()
+        wrong = self.given[index] != self.true[index]
+        split = measure and loss.dim() == 1 and len(loss) == len(index)
+        gradient: Tensor
+        (gradient,) = torch.autograd.grad(loss.mean(), leaf, retain_graph=split)
+        if not bool(torch.isfinite(gradient).all() & torch.isfinite(loss).all()):
+            raise NotFiniteError(f"the loss or its gradient is not finite in epoch {epoch}, step {self.steps}")
+        if split:
+            part = torch.autograd.grad(loss[wrong].sum() / len(loss), leaf)[0] if wrong.any() else torch.zeros_like(gradient)
+            self.shares = {"grad_clean": float((gradient - part).norm()), "grad_noisy": float(part.norm())}
+        self.losses.append(loss.detach().mean())
+        self.steps += 1
+        return gradient
+
+    @property
+    def history(self) -> dict[str, list[float | None]]:
+        """What was measured, a list per figure with an entry per evaluated epoch; None where a figure was not defined."""
+        names = dict.fromkeys(name for row in self.epochs for name in row)
+        return {name: [row.get(name) for row in self.epochs] for name in names}
+
+    def evaluate(self, epoch: int, text: Tensor) -> None:
+        """Measure the run after an epoch, from its text features [K, C, D]."""
+        assert self.spec.train is not None
+        test, train = (self.method.scores(text, images, self.scale) for images in (self.test, self.images[0]))
+        row = {
+            "epoch": epoch,
+            "lr": learning_rate(self.spec.train, epoch),
+            "loss": float(torch.stack(self.losses).mean()) if self.losses else None,
+            "accuracy": accuracy(test, self.test_true),
+            "ece": calibration_error(test, self.test_true),
+            "train_given": accuracy(train, self.given),
+            "train_true": accuracy(train, self.true) if self.data.true_known else None,
+            **self.shares,
+        }
+        belief = self.method.clean_belief()
+        if belief is not None and self.data.true_known:
+            row |= belief_quality(belief, self.data.given == self.data.true)
+        self.epochs.append(finite(row))
+        self.shares = {}
+
+    def outcome(self, text: Tensor, contexts: Tensor | None) -> Outcome:
+        """The finished run, from its last text features [K, C, D]; nothing is selected on the test set."""
+        last = self.epochs[-1] if self.epochs else {}
+        scores = self.method.scores(text, self.test, self.scale)
+        given, true = (torch.from_numpy(labels).to(text.device) for labels in (self.data.val_given, self.data.val_true))
+        val = self.method.scores(text, torch.from_numpy(self.data.val).to(text.device), self.scale)
+        metrics = {
+            "accuracy": accuracy(scores, self.test_true),
+            "zero_shot": accuracy(self.test @ self.zero_shot.T, self.test_true),
+            "ece": calibration_error(scores, self.test_true),
+            "val_noisy": accuracy(val, given),
+            "val_clean": accuracy(val, true) if self.data.true_known else None,
+            "realised_rate": self.data.realised_rate,
+            "steps": self.steps,
+            **{name: value for name, value in last.items() if name.startswith(("belief", "train"))},
+        }
+        return Outcome(
+            self.spec,
+            "done",
+            dict(finite(metrics)),
+            self.history,
+            self.data.noise_digest,
+            scores.argmax(dim=1).cpu().numpy().astype(np.uint16),
+            None if contexts is None else contexts.cpu().numpy(),
+        )

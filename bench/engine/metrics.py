@@ -1,0 +1,39 @@
+"""What is measured of a run. Accuracies and errors are percent."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+BINS = 15  # of the expected calibration error, as in Guo et al., ICML 2017
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """Percent of samples whose highest score [N, C] is at the label [N]; NaN without samples."""
+    return float((scores.argmax(dim=1) == labels).double().mean() * 100)
+
+
+def calibration_error(scores: Tensor, labels: Tensor) -> float:
+    """Expected calibration error in percent (Guo et al., ICML 2017): mean |accuracy - confidence| over bins of equal width."""
+    confidence, predicted = scores.softmax(dim=1).max(dim=1)
+    gap = (predicted == labels).double() - confidence.double()
+    bins = (confidence * BINS).long().clamp(max=BINS - 1)
+    sums = torch.zeros(BINS, dtype=torch.float64, device=gap.device).index_add(0, bins, gap)
+    return float(sums.abs().sum() / len(labels) * 100)
+
+
+def belief_quality(belief: Tensor, clean: NDArray[np.bool_]) -> dict[str, float | None]:
+    """How well a method tells clean samples: precision and recall of "clean" (belief above .5), AUROC; percent.
+
+    None where a figure is not defined (nothing believed clean; no wrong label at all).
+    """
+    score = belief.detach().double().cpu().numpy()
+    believed = score > 0.5
+    hits = int((believed & clean).sum())
+    both = clean.any() and not clean.all()
+    return {
+        "belief_precision": 100 * hits / int(believed.sum()) if believed.any() else None,
+        "belief_recall": 100 * hits / int(clean.sum()) if clean.any() else None,
+        "belief_auroc": 100 * float(roc_auc_score(clean, score)) if both else None,
+    }

@@ -1,0 +1,101 @@
+"""Which path computes the text features, and why."""
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.engine.backbone import Backbone
+from bench.engine.plain import PlainPath
+from bench.engine.prompts import Prompts, initial_contexts, make_prompts
+from bench.engine.shared import SharedPath, why_not_shared
+from bench.errors import BenchError
+from bench.spec import TrainSpec
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4  # largest difference of a feature's coordinate between the two paths in float32
+AT_ONCE = 32  # classes per forward pass of the comparison
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TextFeatures:
+    """Class text features as a function of contexts: [S, n_ctx, W] to [S, C, D], L2-normalised, float32.
+
+    Args:
+        backbone: Tower and tokenizer.
+        names: C class names.
+        train: The prompt's layout and the towers' precision.
+        path: "auto" takes the shared path where it fits and agrees with the plain one on these names.
+
+    Raises:
+        BenchError: A name that does not fit, or a forced shared path that does not.
+    """
+
+    def __init__(
+        self, backbone: Backbone, names: Sequence[str], train: TrainSpec, path: Literal["auto", "plain", "shared"] = "auto"
+    ) -> None:
+        self.backbone, self.train = backbone, train
+        self.prompts = make_prompts(backbone, names, train)
+        reason = "asked for" if path == "plain" else why_not_shared(backbone.tower, train)
+        if reason and path == "shared":
+            raise BenchError(f"the shared path cannot be used: {reason}.", "Use the plain path.")
+        self.path: PlainPath | SharedPath
+        self.path, self.reason = PlainPath(backbone.tower, self.prompts), f"plain path: {reason}"
+        if not reason:
+            self.path, self.reason = (
+                SharedPath(backbone.tower, self.prompts),
+                "shared path: causal tower, shared context, class at the end",
+            )
+            gap = self._gap() if path == "auto" else 0.0
+            if not gap <= TOLERANCE:
+                self.path = PlainPath(backbone.tower, self.prompts)
+                self.reason = f"plain path: the shared path differs by {gap:.1e} on these class names"
+                log.warning("%s; please report this with the backbone's name", self.reason)
+
+    def __call__(self, contexts: Tensor) -> Tensor:
+        """[S, n_ctx, W] (class-specific: [S, C, n_ctx, W]) to [S, C, D]."""
+        precision = AUTOCAST.get(self.train.precision)
+        if precision is None:
+            return self.path(contexts)
+        if contexts.device.type != "cuda":
+            raise BenchError(
+                f"precision '{self.train.precision}' is for CUDA; this runs on {contexts.device.type}.", 'Set precision = "fp32".'
+            )
+        with torch.autocast("cuda", dtype=precision):
+            return self.path(contexts)
+
+    @torch.no_grad()
+    def _gap(self) -> float:
+        """The largest difference between the paths' features, on random contexts and all class names."""
+        context = initial_contexts(self.backbone, self.train, seed=0, contexts=1, classes=len(self.prompts.sequences))
+        fast = self.path(context)[0]
+        gaps = []
+        for first in range(0, len(self.prompts.sequences), AT_ONCE):
+            some = Prompts(self.prompts.sequences[first : first + AT_ONCE], self.prompts.n_ctx, self.prompts.tokens)
+            plain = PlainPath(self.backbone.tower, some)(context)[0]
+            gaps.append(float((fast[first : first + AT_ONCE] - plain).abs().max()))
+        return max(gaps)
+
+    def max_stack(self, cap: int | None) -> int:
+        """How many contexts to train at once: half of the free memory's worth, at most `cap`."""
+        free = _free_memory(self.backbone.tower.positional_embedding.device)
+        fit = self.path.max_stack(free / 2) if isinstance(self.path, SharedPath) else self._plain_stack(free / 2)
+        return max(1, min(fit, cap or fit))
+
+    def _plain_stack(self, memory: float) -> int:
+        classes, length, width = self.path.embedded.shape if isinstance(self.path, PlainPath) else (1, 1, 1)
+        layers = len(self.backbone.tower.transformer.resblocks)
+        return max(1, int(memory / (20 * classes * length * width * layers * 4)))  # 20: like shared.KEPT, with attention's copies
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes free on a device, about."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError, StopIteration), open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+        return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    return 4.0 * 2**30

@@ -1,0 +1,238 @@
+"""The training loop: runs that share backbone and class names train as one stack.
+
+    contexts [S, n_ctx, W] ─ text tower, once for all runs ─▶ text [S, C, D]
+                                                                 │ each run's slice, as a detached leaf [K, C, D]
+                                                              loss of its method, a graph of its own ─▶ gradient at the leaf
+    contexts ◀─ SGD ◀─ text tower backward, once for all runs ◀──┘
+
+What goes wrong in one run (an exception, a NaN) stays on its side of the leaf: the run leaves the stack, the others go on.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.data.cards import load_card
+from bench.data.task import TaskData, load_task
+from bench.engine.backbone import Backbone, load_backbone
+from bench.engine.member import Member
+from bench.engine.optim import StackedSGD
+from bench.engine.outcome import Outcome, stack_key
+from bench.engine.prompts import initial_contexts
+from bench.engine.text import TextFeatures
+from bench.errors import BenchError
+from bench.spec import RunSpec
+
+Progress = Callable[[int], None]
+
+
+def pick_device(device: str) -> str:
+    """The device that "auto" means here: CUDA, else MPS, else the CPU."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def eval_every(epochs: int) -> int:
+    """Epochs between two evaluations: at most about 25 of a run, the last epoch always among them."""
+    return max(1, epochs // 25)
+
+
+def train_stack(
+    specs: Sequence[RunSpec],
+    *,
+    device: str = "auto",
+    keep_context: bool = False,
+    max_stack: int | None = None,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Train runs that share backbone, class names, layout and epochs (equal `stack_key`), as few stacks as memory allows.
+
+    Args:
+        specs: The runs.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        keep_context: Keep the learned contexts in the outcomes.
+        max_stack: At most so many contexts at once.
+        progress: Called with the number of run-steps done since the last call.
+
+    Returns:
+        An outcome per run, in the order of `specs`; a run that failed carries its traceback.
+
+    Raises:
+        BenchError: Backbone, features or class names cannot be used for any of them.
+    """
+    if len({stack_key(spec) for spec in specs}) > 1:
+        raise BenchError("these runs cannot train as one stack: backbone, dataset, prompt layout or epochs differ.")
+    backbone = load_backbone(specs[0].backbone, pick_device(device))
+    card = load_card(specs[0].dataset)
+    zero_shot = backbone.encode(card.prompts)  # [C, D]
+
+    def zero_shot_logits(images: NDArray[np.float32]) -> NDArray[np.float32]:  # [N, D] to [N, C]
+        logits: NDArray[np.float32] = (backbone.scale * torch.from_numpy(images) @ zero_shot.T.cpu()).numpy()
+        return logits
+
+    data: dict[str, TaskData] = {}  # runs that differ in method or protocol only share their arrays
+    members = []
+    for spec in specs:
+        key = spec.model_dump_json(exclude={"method", "train"})
+        if key not in data:
+            data[key] = load_task(spec, zero_shot_logits)
+        members.append(Member(spec, data[key], zero_shot, backbone.scale))
+    train = specs[0].train
+    if train is None:
+        return [_template(member) for member in members]
+    features = TextFeatures(backbone, card.class_names, train)
+    limit = features.max_stack(max_stack)
+    outcomes: list[Outcome] = []
+    for part in _parts(members, limit):
+        outcomes += Stack(part, features, backbone, progress).run(keep_context)
+    return outcomes
+
+
+def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:
+    """Members in order, cut so that a part has at most `limit` contexts (at least one run)."""
+    parts: list[list[Member]] = [[]]
+    for member in members:
+        size = sum(other.method.contexts for other in parts[-1])
+        if parts[-1] and size + member.method.contexts > limit:
+            parts.append([])
+        parts[-1].append(member)
+    return parts
+
+
+def _template(member: Member) -> Outcome:
+    """A run that trains nothing: the card's template."""
+    started = time.perf_counter()
+    outcome = member.guard(member.outcome, member.zero_shot[None], None)
+    if outcome is None:
+        return _failed(member)
+    outcome.metrics["wall_seconds"] = time.perf_counter() - started
+    return outcome
+
+
+def _failed(member: Member) -> Outcome:
+    assert member.failure is not None
+    error, trace = member.failure
+    return Outcome(
+        member.spec, "failed", history=member.history, noise_digest=member.data.noise_digest, error=error, traceback=trace
+    )
+
+
+class Stack:
+    """Members that train together. S: the contexts of all members, one behind the other.
+
+    Args:
+        members: The runs.
+        features: Contexts to text features.
+        backbone: For the contexts' first values.
+        progress: Called with the number of run-steps done.
+    """
+
+    def __init__(self, members: Sequence[Member], features: TextFeatures, backbone: Backbone, progress: Progress | None) -> None:
+        self.members, self.features, self.progress = members, features, progress
+        firsts, self.slots, total = [], list[Tensor](), 0
+        for member in members:
+            train, count = member.spec.train, member.method.contexts
+            assert train is not None
+            firsts.append(initial_contexts(backbone, train, member.spec.seed, count, len(member.zero_shot)))
+            self.slots.append(torch.arange(total, total + count, device=firsts[0].device))
+            total += count
+        self.contexts = torch.cat(firsts)  # [S, (C,) n_ctx, W]
+        self.trains = [member.spec.train for member in members for _ in range(member.method.contexts) if member.spec.train]
+        self.optimiser = StackedSGD(self.contexts, self.trains)
+        self.epochs = self.trains[0].epochs
+
+    def alive(self) -> list[int]:
+        """The positions of members that have not failed."""
+        return [i for i, member in enumerate(self.members) if member.failure is None]
+
+    @torch.no_grad()
+    def text(self) -> dict[int, Tensor]:
+        """The current text features [K, C, D] of every living member."""
+        alive = self.alive()
+        if not alive:
+            return {}
+        text = self.features(self.contexts[torch.cat([self.slots[i] for i in alive])])
+        return dict(zip(alive, text.split([len(self.slots[i]) for i in alive]), strict=True))
+
+    def run(self, keep_context: bool) -> list[Outcome]:
+        """Train all epochs and give every member's outcome."""
+        started = time.perf_counter()
+        for i in self.alive():
+            self.members[i].guard(self.members[i].start)
+        for epoch in range(self.epochs):
+            self._epoch(epoch)
+            if epoch % eval_every(self.epochs) == 0 or epoch == self.epochs - 1:
+                self._evaluate(epoch)
+        text = self.text()
+        outcomes = [self._outcome(i, text, keep_context) for i in range(len(self.members))]
+        share = (time.perf_counter() - started) / len(self.members)
+        for outcome in outcomes:
+            outcome.metrics["wall_seconds"] = share  # a run's share of its stack's time
+            if steps := outcome.metrics.get("steps"):
+                outcome.metrics["steps_per_second"] = steps / share
+        return outcomes
+
+    @torch.no_grad()
+    def _evaluate(self, epoch: int) -> None:
+        for i, text in self.text().items():
+            self.members[i].guard(self.members[i].evaluate, epoch, text)
+
+    @torch.no_grad()
+    def _outcome(self, i: int, text: dict[int, Tensor], keep_context: bool) -> Outcome:
+        member = self.members[i]
+        kept = self.contexts[self.slots[i]] if keep_context else None
+        outcome = member.guard(member.outcome, text[i], kept) if i in text else None
+        return _failed(member) if outcome is None else outcome
+
+    def _epoch(self, epoch: int) -> None:
+        self.optimiser.start_epoch(epoch)
+        text: dict[int, Tensor] = {}
+        plans: dict[int, list[Tensor]] = {}
+        for i in self.alive():
+            member = self.members[i]
+
+            def predict(i: int = i, member: Member = member) -> Tensor:
+                """The current logits of the whole training set on the clean view, [K, N, C]."""
+                if not text:  # one pass for all members, when the first of them asks
+                    text.update(self.text())
+                return member.scale * member.images[0] @ text[i].mT
+
+            def prepare(member: Member = member, predict: Callable[[], Tensor] = predict) -> list[Tensor]:
+                member.losses.clear()
+                with torch.no_grad():
+                    member.method.epoch_start(epoch, predict)
+                return member.epoch_batches(epoch)
+
+            plans[i] = member.guard(prepare) or []
+        for step in range(max(map(len, plans.values()), default=0)):
+            self._step({i: plan[step] for i, plan in plans.items() if step < len(plan) and self.members[i].failure is None}, epoch)
+
+    def _step(self, batches: dict[int, Tensor], epoch: int) -> None:
+        """One step of the members that have a batch left in this epoch."""
+        if not batches:
+            return
+        slots = torch.cat([self.slots[i] for i in batches])
+        contexts = self.contexts[slots].requires_grad_()
+        text = self.features(contexts)  # [S, C, D]
+        slices = text.detach().split([len(self.slots[i]) for i in batches])
+        measured = self._measured(epoch)
+        gradients = []
+        for (i, index), leaf in zip(batches.items(), slices, strict=True):
+            member, first = self.members[i], measured and len(self.members[i].losses) == 0
+            found = member.guard(member.gradient, leaf, index, epoch, first)
+            gradients.append(torch.zeros_like(leaf) if found is None else found)
+        (at_contexts,) = torch.autograd.grad(text, contexts, torch.cat(gradients))  # [S, (C,) n_ctx, W]
+        kept = torch.cat([torch.full_like(self.slots[i], self.members[i].failure is None, dtype=torch.bool) for i in batches])
+        self.optimiser.step(slots[kept], at_contexts[kept])
+        if self.progress:
+            self.progress(len(batches))
+
+    def _measured(self, epoch: int) -> bool:
+        return epoch % eval_every(self.epochs) == 0 or epoch == self.epochs - 1
