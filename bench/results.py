@@ -11,6 +11,7 @@ Accuracies are percent. The columns:
     method_version, engine_version, features, error (last line of a failure's traceback)
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -84,12 +85,18 @@ class Results:
         """Per-epoch metrics in long form: run_id, epoch, and a column for each metric that was recorded."""
         ids, texts = self.table["run_id"].to_pylist(), self.table["history"].to_pylist()
         wanted = set(ids if run_ids is None else run_ids)
-        parts = [
-            pd.DataFrame(json.loads(text)).assign(run_id=run_id)
-            for run_id, text in zip(ids, texts, strict=True)
-            if run_id in wanted and text != "{}"
-        ]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["run_id", "epoch"])
+        columns: dict[str, list[Any]] = {"run_id": [], "epoch": []}
+        for run_id, text in zip(ids, texts, strict=True):
+            if run_id not in wanted or text == "{}":
+                continue
+            history, before = json.loads(text), len(columns["epoch"])
+            length = len(history["epoch"])
+            history["run_id"] = [run_id] * length
+            for name in columns | history:  # a metric that only some runs recorded is None in the others
+                if name not in columns:
+                    columns[name] = [None] * before
+                columns[name].extend(history[name] if name in history else [None] * length)
+        return pd.DataFrame(columns)
 
     def predictions(self, run_id: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
         """The predicted class of every test image, in the split's order."""
@@ -153,14 +160,16 @@ def load(path: str | Path) -> Results:
     """The results of a store's folder, of a Parquet file, or of a folder with a `results.parquet`.
 
     Raises:
-        BenchError: There are none, or they were written by a newer version.
+        BenchError: There are none, an export was altered, or they were written by a newer version.
     """
     path = Path(path)
     exported = path / "results.parquet" if path.is_dir() else path
     if exported.is_file():
+        _check_manifest(exported)
         table = pq.read_table(exported)
-    elif (path / "runs").is_dir() or (path / "failed").is_dir():
-        table = _index(Store(path))
+    elif any((path / part).is_dir() for part in ("runs", "failed", "published")):
+        published = [pq.read_table(file) for file in sorted((path / "published").glob("*.parquet"))]
+        table = pa.concat_tables([_index(Store(path)), *published])
     else:
         raise BenchError(f"no results in {path}.", "Name a results folder (bench run --out) or an exported .parquet file.")
     frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
@@ -171,3 +180,16 @@ def load(path: str | Path) -> Results:
             "Upgrade noisy-prompt-bench.",
         )
     return Results(frame, table)
+
+
+def _check_manifest(exported: Path) -> None:
+    """An export whose bytes are not those that its manifest names was altered."""
+    manifest = exported.with_name("manifest.json")
+    if exported.name != "results.parquet" or not manifest.is_file():
+        return
+    with exported.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if json.loads(manifest.read_text(encoding="utf-8")).get("sha256") != found:
+        raise BenchError(
+            f"{exported} is not the file that {manifest} describes (SHA-256 {found[:12]}…).", "Restore it, or export again."
+        )

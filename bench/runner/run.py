@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,6 +130,7 @@ def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> lis
 def _remember(grid: Grid, plan: Plan, store: Store) -> None:
     """Note what was asked, so that `bench status` knows what is missing without expanding the grid again."""
     asked = {
+        "command": shlex.join(["bench", *sys.argv[1:]]),
         "grid": grid.model_dump(mode="json"),
         "run_ids": [cell.run_id for cell in plan.cells if cell.run_id],
         "unavailable": plan.reasons("unavailable"),

@@ -9,6 +9,9 @@ import pytest
 
 from bench.data.features import FeatureWriter
 from bench.grid import Grid
+from bench.plan import make_plan
+from bench.runner.record import build_record, files_of
+from bench.store import Store
 
 HERE = Path(__file__).parent
 
@@ -66,3 +69,17 @@ def fake(monkeypatch: pytest.MonkeyPatch):
 
     yield fake_engine
     sys.modules.pop("fake_engine", None)
+
+
+@pytest.fixture
+def filled(grid: Grid, tmp_path: Path, fake) -> Store:
+    """A store with all 18 runs of the grid, one of them failed, written without workers."""
+    store = Store(tmp_path / "results")
+    store.prepare()
+    for number, cell in enumerate(make_plan(grid, store).cells):
+        outcome = fake.outcome(cell.spec)
+        if number == 0:
+            outcome.status, outcome.error, outcome.traceback = "failed", "NaN loss", "Traceback …"
+        files = {} if number == 0 else files_of(outcome, keep_context=False)
+        store.write(build_record(cell, outcome, {"torch": "2"}, "demo", "logs/a.log"), files)
+    return store

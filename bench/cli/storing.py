@@ -1,0 +1,78 @@
+"""`bench store verify|gc|export` and `bench import`: looking after results, and results in and out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bench.errors import OK, SOME_FAILED, BenchError
+
+if TYPE_CHECKING:
+    from bench.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Look after a results folder: verify, gc, export.")
+RESULTS = typer.Argument(help="A results folder.")
+
+
+def _store(results: Path) -> "Store":
+    from bench.store import Store
+
+    store = Store(results)
+    if not (store.runs.is_dir() or store.failed.is_dir()):
+        raise BenchError(f"no results in {results}.", "Name a results folder (bench run --out).")
+    return store
+
+
+@app.command()
+def verify(results: Path = RESULTS) -> int:
+    """Read every record and file, and say what is damaged."""
+    from bench.upkeep import verify
+
+    store = _store(results)
+    problems = verify(store)
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{len(store.done())} runs, {len(problems)} problems", err=True)
+    if problems:
+        typer.echo("remove a damaged run's folder and start `bench run` again: it is made anew", err=True)
+    return SOME_FAILED if problems else OK
+
+
+@app.command()
+def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="Remove superseded runs without asking.")) -> None:
+    """Remove what crashes have left and, after asking, runs that a newer version of method, engine or features supersedes."""
+    from bench.upkeep import superseded, sweep
+
+    store = _store(results)
+    typer.echo(f"{sweep(store)} leftovers of crashes and old failures removed")
+    old = superseded(store)
+    if not old:
+        typer.echo("no superseded runs")
+    elif yes or typer.confirm(f"remove {len(old)} superseded runs?"):
+        for run_id in old:
+            store.remove(run_id)
+        typer.echo(f"{len(old)} superseded runs removed")
+
+
+@app.command()
+def export(
+    results: Path = RESULTS,
+    out: Path = typer.Option(..., "--out", help="The folder to write results.parquet and manifest.json to."),
+) -> None:
+    """Write all results as one Parquet file with a manifest, to commit or to send. It loads like a results folder."""
+    from bench.exchange import export_results
+
+    _store(results)
+    manifest = export_results(results, out)
+    size = (out / "results.parquet").stat().st_size / 2**20
+    typer.echo(f"{out}/results.parquet: {manifest['runs']} runs ({manifest['failed']} failed), {size:.1f} MiB")
+
+
+def import_csv(
+    file: Path = typer.Argument(help="A CSV file: method, dataset, accuracy, citation[, noise, rate, backbone, shots, seed, …]."),
+    results: Path = typer.Argument(help="The results folder to add them to."),
+) -> None:
+    """Add numbers that others have published. They are marked as published everywhere and never mixed with runs."""
+    from bench.exchange import import_published
+
+    typer.echo(f"{import_published(file, results)} published numbers added to {results}")

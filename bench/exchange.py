@@ -1,0 +1,147 @@
+"""Results in and out of a store: one Parquet file to commit or send, and numbers that others have published."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import __version__
+from bench.data.noise import kind
+from bench.errors import BenchError, nearest
+from bench.results import SCHEMA, load
+from bench.spec import canonical, digest
+from bench.store import SCHEMA_VERSION
+
+DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
+REQUIRED = ("method", "dataset", "accuracy", "citation")
+OPTIONAL = ("noise", "rate", "backbone", "shots", "seed", "epochs", "label", "preset")
+UNKNOWN = ("num_classes", "num_test", "views", "shots", "seed", "epochs", "steps", "method_version", "engine_version")
+NUMBERS = {"accuracy": float, "rate": float, "shots": int, "seed": int, "epochs": int}
+
+
+def export_results(source: Path, out: Path) -> dict[str, Any]:
+    """Write all results of a store as `out/results.parquet`, with a manifest of what they are and how they were made.
+
+    The same results give the same bytes: rows are sorted by run, and nothing holds the time of the export.
+
+    Returns:
+        The manifest.
+    """
+    table = load(source).table.sort_by("run_id")
+    histories = pa.array([_rounded(text) for text in table["history"].to_pylist()], pa.string())
+    table = table.set_column(table.schema.get_field_index("history"), "history", histories)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "results.parquet"
+    pq.write_table(table, path, compression="zstd", compression_level=19)
+    asked = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((source / "grids").glob("*.json"))]
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "sha256": sha256(path),
+        "runs": table.num_rows,
+        "failed": sum(status == "failed" for status in table["status"].to_pylist()),
+        "bench": __version__,
+        "commands": sorted({item["command"] for item in asked}),
+        "grids": [item["grid"] for item in asked],
+        "versions": {name: sorted(set(table[name].to_pylist())) for name in ("engine_version", "features")},
+        "environments": [json.loads(text) for text in sorted(set(table["environment"].to_pylist()))],
+        "note": f"per-epoch metrics are rounded to {DIGITS} significant digits",
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rounded(history: str) -> str:
+    return canonical({name: [_round(value) for value in values] for name, values in json.loads(history).items()})
+
+
+def _round(value: Any) -> Any:
+    if not isinstance(value, float) or not math.isfinite(value) or value == 0:
+        return value
+    return round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
+
+
+def import_published(source: Path, root: Path) -> int:
+    """Take published numbers from a CSV file into a results folder, marked with source = "published".
+
+    Columns: method, dataset, accuracy (percent) and citation; optionally noise, rate, backbone, shots, seed (0: a mean over seeds),
+    epochs, label and preset. Importing a file of the same name again replaces what it gave before.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        BenchError: The file is missing, a column is unknown or lacking, or a value is out of range; says which line.
+    """
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            _check_columns(source, reader.fieldnames or [])
+            rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{source} cannot be read ({error}).", "Give a CSV file.") from error
+    if not rows:
+        raise BenchError(f"{source} holds no numbers.", "Give a row per published number.")
+    if len({row["run_id"] for row in rows}) < len(rows):
+        raise BenchError(f"{source} gives the same setting twice.", "Keep one row of each.")
+    folder = root / "published"
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f"{source.stem}.tmp"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), aside)
+    aside.replace(folder / f"{source.stem}.parquet")
+    return len(rows)
+
+
+def _check_columns(source: Path, names: Any) -> None:
+    known = (*REQUIRED, *OPTIONAL)
+    for name in names:
+        if name not in known:
+            raise BenchError(f"{source}: unknown column '{name}'.", nearest(name, known))
+    for name in REQUIRED:
+        if name not in names:
+            raise BenchError(f"{source} lacks the column '{name}'.", f"Columns: {', '.join(known)}.")
+
+
+def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
+    """A row of the CSV file as a row of results."""
+    given = {key: (value or "").strip() for key, value in line.items() if key}
+    values: dict[str, Any] = {key: _number(given[key], key, where) if key in NUMBERS else given[key] for key in given if given[key]}
+    for name in REQUIRED:
+        if name not in values:
+            raise BenchError(f"{where}: '{name}' is empty.", "Fill it in.")
+    rate = values.get("rate", 0.0)
+    noise = values.get("noise", "clean") if rate else "clean"
+    kind(noise)
+    if not 0 <= rate <= 1 or not 0 <= values["accuracy"] <= 100:
+        raise BenchError(f"{where}: a rate is in [0, 1] and an accuracy in [0, 100].", "Correct the line.")
+    setting = {key: values.get(key) for key in ("method", "dataset", "backbone", "shots", "seed", "epochs", "preset")} | {
+        "noise": noise,
+        "rate": rate,
+    }
+    cell = digest(["published", setting])
+    return {
+        **dict.fromkeys(UNKNOWN, 0),
+        "params": "{}", "task": "", "backbone": "", "preset": "", "train": "{}", "features": "", "error": "", "history": "{}",
+        **{key: value for key, value in values.items() if key != "citation"},
+        "run_id": cell, "cell_id": cell, "status": "done", "source": "published", "schema_version": SCHEMA_VERSION,
+        "label": values.get("label", values["method"]), "noise": noise, "rate": rate,
+        "environment": canonical({"citation": values["citation"]}),
+    }  # fmt: skip
+
+
+def _number(text: str, key: str, where: str) -> float | int:
+    try:
+        return NUMBERS[key](text)
+    except ValueError:
+        raise BenchError(f"{where}: '{key}' is '{text}', no number.", "Correct the line.") from None
