@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, features, listing, reporting, runs
+from bench.cli import check, doctor, features, listing, reporting, runs, storing
 
 
 def register(app: typer.Typer) -> None:
@@ -16,3 +16,6 @@ def register(app: typer.Typer) -> None:
     app.command("check-method")(check.check_method)
     app.command("curves")(check.curves)
     app.add_typer(features.app, name="features")
+    app.command("doctor")(doctor.doctor)
+    app.add_typer(storing.app, name="store")
+    app.command("import")(storing.import_csv)

@@ -1,0 +1,31 @@
+"""`bench doctor`: is everything there, and what to do where it is not."""
+
+import json
+
+import typer
+
+from bench.errors import ENVIRONMENT, BenchError
+
+
+def doctor(
+    dataset: str = typer.Argument("", help="Only this dataset, besides the machine."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Check Python, torch, disk, weights, datasets, caches and Slurm. Exit code 3 where something is broken."""
+    from bench.data.doctor import look
+
+    found = []
+    for finding in look(dataset):
+        found.append(finding)
+        if not as_json and not (finding.area in ("cache", "python") and finding.status == "ok"):
+            typer.echo(f"{finding.status:8} {finding.area:8} {finding.name}: {finding.detail}")
+            if finding.do and finding.status != "ok":
+                typer.echo(f"{'':18}{finding.do}")
+    broken = [finding for finding in found if finding.status == "broken"]
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in found]))
+    else:
+        counts = {area: sum(f.area == area and f.status == "ok" for f in found) for area in ("python", "cache")}
+        typer.echo(f"ok       {counts['python']} packages, {counts['cache']} caches of features")
+    if broken:
+        raise BenchError(f"{len(broken)} of {len(found)} things looked at are broken, as told above.", "", ENVIRONMENT)
