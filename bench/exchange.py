@@ -142,6 +142,6 @@ def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
 
 def _number(text: str, key: str, where: str) -> float | int:
     try:
-        return NUMBERS[key](text)
+        return int(text) if NUMBERS[key] is int else float(text)
     except ValueError:
         raise BenchError(f"{where}: '{key}' is '{text}', no number.", "Correct the line.") from None

@@ -1,5 +1,6 @@
 """The plan: which runs of a grid are done, failed or stale, which are to run, in which shards, and how long that takes."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bench.store import Store
 from methods import registry
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
+Pace = dict[tuple[str, str], float]  # seconds per training step, by (dataset, backbone) and by ("", backbone)
 STACK = 32  # runs per shard: throughput hardly grows beyond, and a killed worker loses at most one shard
 
 
@@ -101,7 +103,14 @@ def run_steps(spec: RunSpec) -> int:
 
 
 def make_plan(
-    grid: Grid, store: Store, *, retry_failed: bool = False, stack: int = STACK, workers: int = 1, part: tuple[int, int] = (1, 1)
+    grid: Grid,
+    store: Store,
+    *,
+    retry_failed: bool = False,
+    stack: int = STACK,
+    workers: int = 1,
+    part: tuple[int, int] = (1, 1),
+    most_seconds: float = math.inf,
 ) -> Plan:
     """The plan of a grid on a store.
 
@@ -112,6 +121,7 @@ def make_plan(
         stack: Most runs of a shard.
         workers: Shards are made smaller where that gives every worker one.
         part: (i, n): only the i-th of n parts, i from 1. Parts do not depend on what is done, so they never overlap.
+        most_seconds: A shard takes no longer than this, as far as the history tells.
 
     Raises:
         BenchError: The grid is wrong, or the features of all its runs are missing.
@@ -121,9 +131,11 @@ def make_plan(
     if all(cell.state == "unavailable" for cell in cells):
         raise BenchError(cells[0].reason, code=ENVIRONMENT)
     wanted = {"new", "stale", "failed"} if retry_failed else {"new", "stale"}
-    left = _shards([cell for cell in _part(cells, *part) if cell.state in wanted], stack, workers)
+    left, pace = [cell for cell in _part(cells, *part) if cell.state in wanted], _pace(store)
+    shards = _shards(left, stack, workers, pace, most_seconds)
     outside = [Cell(item.spec, {}, "", "excluded", item.rule) for item in excluded]
-    return Plan(cells + outside, left, _estimate(left, store))
+    times = [_seconds(shard.cells, pace) for shard in shards]
+    return Plan(cells + outside, shards, None if None in times or not times else sum(filter(None, times)))
 
 
 def _states(runs: Iterable[RunSpec], store: Store) -> list[Cell]:
@@ -156,7 +168,9 @@ def _part(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
     return available if n == 1 else [cell for shard in _shards(available, STACK, n)[i - 1 :: n] for cell in shard.cells]
 
 
-def _shards(cells: Sequence[Cell], stack: int, workers: int) -> list[Shard]:
+def _shards(
+    cells: Sequence[Cell], stack: int, workers: int, pace: Pace | None = None, most_seconds: float = math.inf
+) -> list[Shard]:
     """Runs that can stack, in equal parts of at most `stack`, the longest first."""
     size = max(1, min(stack, max(8, -(-len(cells) // workers))))
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
@@ -164,26 +178,26 @@ def _shards(cells: Sequence[Cell], stack: int, workers: int) -> list[Shard]:
         groups[stack_key(cell.spec)].append(cell)
     shards = []
     for group in groups.values():
-        parts = -(-len(group) // size)
-        shards += [Shard(tuple(group[part::parts])) for part in range(parts)]
+        together = _seconds(group, pace or {})
+        parts = max(-(-len(group) // size), math.ceil((together or 0) / most_seconds))
+        shards += [Shard(tuple(group[part::parts])) for part in range(min(parts, len(group)))]
     return sorted(shards, key=lambda shard: -shard.steps)
 
 
-def _estimate(shards: Sequence[Shard], store: Store) -> float | None:
-    """Seconds for the shards on one worker, at the pace of the store's finished runs on the same dataset and backbone."""
-    if not shards or not store.done():
-        return None
+def _pace(store: Store) -> Pace:
+    """Seconds per training step in the store's finished runs."""
+    if not store.done():
+        return {}
     from bench.results import pace  # noqa: PLC0415 - Arrow is needed only where there is a history
 
-    per_step = pace(store.root)
-    total = 0.0
-    for shard in shards:
-        spec = shard.cells[0].spec
-        rate = per_step.get((dataset_name(spec.dataset), spec.backbone), per_step.get(("", spec.backbone)))
-        if rate is None:
-            return None
-        total += rate * shard.steps
-    return total
+    return pace(store.root)
+
+
+def _seconds(cells: Sequence[Cell], pace: Pace) -> float | None:
+    """What runs of one dataset and backbone take on one worker, by the pace there, else by the backbone's; None without any."""
+    spec = cells[0].spec
+    rate = pace.get((dataset_name(spec.dataset), spec.backbone), pace.get(("", spec.backbone)))
+    return None if rate is None else rate * sum(run_steps(cell.spec) for cell in cells)
 
 
 def describe(plan: Plan) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
 
 if TYPE_CHECKING:
     from bench.plan import Plan
+    from bench.runner.slurm import ShardJob
 
 GRID = typer.Argument(help="The grid file (TOML).")
 OUT = typer.Option(None, "--out", help="Results folder; default results/<the grid's name>.")
@@ -91,17 +92,37 @@ def run(
     retry_failed: bool = RETRY,
     stall: float = typer.Option(900.0, "--stall", min=1.0, help="Seconds without progress after which a worker is stopped."),
     as_json: bool = typer.Option(False, "--json", help="Print progress as JSON events."),
+    on: str = typer.Option("here", "--on", help="here, or slurm: submit an array of jobs."),
+    shards: int = typer.Option(16, "--shards", min=1, help="Slurm: jobs of the array."),
+    time: int = typer.Option(120, "--time", help="Slurm: time limit of a job in minutes."),
+    slurm: list[str] = typer.Option(
+        [], "--slurm", help="Slurm: any other option of sbatch as name=value, e.g. account=lab; repeatable."
+    ),
+    partition: str = typer.Option("", "--partition", help="Slurm: the partition."),
+    gpus: int = typer.Option(0, "--gpus", min=0, help="Slurm: GPUs of a job."),
+    cpus: int = typer.Option(1, "--cpus", min=1, help="Slurm: cores of a job."),
+    parallel: int = typer.Option(256, "--parallel", min=1, help="Slurm: jobs that may run at once."),
+    wait: bool = typer.Option(False, "--wait", help="Slurm: wait for the jobs, and submit again what they left."),
 ) -> int:
     """Run what is missing of a grid. Starting again continues."""
     if dry_run:
         plan(grid, out, plugin, shard, retry_failed, as_json)
-        return 0
+        return OK
     from bench.grid import read_grid
     from bench.runner.run import run_grid
 
     _load_plugins(plugin)
     asked = read_grid(grid)
     root = out or Path("results") / asked.name
+    if on == "slurm":
+        from bench.runner.slurm import ShardJob
+
+        job = ShardJob(asked, root.resolve(), time, tuple(path.resolve() for path in plugin), device, keep_context, retry_failed)
+        options = {"gpus_per_node": gpus or None, "partition": partition or None}
+        options |= {"cpus_per_task": cpus, "array_parallelism": parallel, **dict(_pair(text) for text in slurm)}
+        return _on_slurm(job, shards, {key: value for key, value in options.items() if value is not None}, wait)
+    if on != "here":
+        raise BenchError(f"--on {on} is unknown.", "Write here or slurm; for other schedulers use --shard i/n.")
     summary = run_grid(
         asked, root, plugins=plugin, device=device, workers=workers, part=_part(shard), stack=stack, keep_context=keep_context,
         retry_failed=retry_failed, stall=stall, style="json" if as_json else "auto",
@@ -109,6 +130,38 @@ def run(
     left = f", {summary.unavailable} without features (bench plan says which)" if summary.unavailable else ""
     typer.echo(f"{root}: {summary.done} runs done now, {summary.cached} before, {summary.failed} failed{left}", err=True)
     return summary.code
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BenchError(f"--slurm {text} is not name=value.", "Write e.g. --slurm account=lab.")
+    return name.replace("-", "_"), value
+
+
+def _on_slurm(job: "ShardJob", shards: int, options: dict[str, Any], wait: bool) -> int:
+    """Submit; and where asked, wait and submit again as long as that gets runs done."""
+    from bench.plan import make_plan
+    from bench.runner import queue, slurm
+    from bench.store import Store
+
+    while True:
+        ids = slurm.submit(job, shards, options)
+        typer.echo(f"{len(ids)} jobs submitted: {' '.join(ids)}" if ids else "nothing to submit")
+        if ids and not wait:
+            typer.echo(f"`bench status {job.root}` shows the queue and the results", err=True)
+            return OK
+        left = make_plan(job.grid, Store(job.root), retry_failed=job.retry_failed).counts["to_run"]
+        queue.wait(job.root)
+        job.retry_failed = False
+        counts = make_plan(job.grid, Store(job.root)).counts
+        typer.echo(
+            f"{counts['done']} of {counts['total']} runs done, {counts['failed']} failed, {counts['to_run']} missing", err=True
+        )
+        if not counts["to_run"]:
+            return SOME_FAILED if counts["failed"] else INCOMPLETE if counts["unavailable"] else OK
+        if counts["to_run"] == left:
+            raise BenchError("the jobs ended without finishing a run.", f"Their logs are in {job.root}/slurm.", INCOMPLETE)
 
 
 def status(

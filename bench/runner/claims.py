@@ -93,6 +93,13 @@ def running(root: Path) -> list[str]:
     return sorted(found)
 
 
+def held_here(root: Path) -> list[str]:
+    """The runs that this process's runner holds."""
+    own = [path.stat().st_ino for path in (root / "claims").glob(f"{socket.gethostname()}-{os.getpid()}-*.owner")]
+    claims = [path for path in (root / "claims").glob("*") if path.suffix != ".owner"]
+    return sorted(path.name for path in claims if path.stat().st_ino in own)
+
+
 def _holds(claim: Path, now: float) -> bool:
     if abs(now - claim.stat().st_mtime) > EXPIRES:
         return False

@@ -1,6 +1,7 @@
 """`run_grid`: a grid onto a store, from plan to the last run."""
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -51,6 +52,7 @@ def run_grid(
     keep_context: bool = False,
     retry_failed: bool = False,
     stall: float = STALL,
+    most_seconds: float = math.inf,
     style: Style = "auto",
     train: Train | None = None,
 ) -> Summary:
@@ -67,6 +69,7 @@ def run_grid(
         keep_context: Store the learned context tokens too.
         retry_failed: Run failed runs again.
         stall: Seconds without progress after which a worker is stopped and its shard tried in smaller stacks.
+        most_seconds: A shard takes no longer than this, as far as the store's history tells.
         style: How progress is shown.
         train: In place of the engine's `train_stack`; importable by name in the workers.
 
@@ -78,7 +81,7 @@ def run_grid(
     store.prepare()
     limit = {} if stack is None else {"stack": stack}
     devices = _devices(device, workers)
-    plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, **limit)
+    plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, most_seconds=most_seconds, **limit)
     _remember(grid, plan, store)
     counts, to_run = plan.counts, plan.counts["to_run"]
     tally = Tally(to_run, sum(shard.steps for shard in plan.shards))
@@ -113,8 +116,9 @@ def _devices(device: str, workers: int | None) -> list[str]:
 
 
 def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores this process may use: what the machine, the scheduler and taskset leave it."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))
 
 
 def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:

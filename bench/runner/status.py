@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.runner.claims import running
+from bench.runner.queue import queued
 from bench.store import Store
 
 SHOWN = 10  # failures listed
@@ -26,6 +27,7 @@ def read_status(root: Path) -> dict[str, Any]:
         "done": len(done),
         "failed": len(failures),
         "running": len(running(root)),
+        "queue": dict(queued(root)),
         "grids": [_grid(path, done, failures) for path in sorted((root / "grids").glob("*.json"))],
         "failures": [_failure(store, run_id) for run_id in sorted(failures)[:SHOWN]],
     }
@@ -59,6 +61,7 @@ def _failure(store: Store, run_id: str) -> dict[str, Any]:
 def status_text(found: dict[str, Any]) -> str:
     """The status for people."""
     lines = [f"{found['results']}: {found['done']} runs done, {found['failed']} failed, {found['running']} in flight"]
+    lines += [f"  Slurm jobs: {count} {state.lower()}" for state, count in found["queue"].items()]
     for grid in found["grids"]:
         lines.append(
             f"  grid {grid['name']}: {grid['done']} of {grid['total']} done, {grid['failed']} failed, {grid['missing']} missing"
