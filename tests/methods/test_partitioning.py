@@ -226,23 +226,57 @@ def test_co_teaching_keeps_ever_fewer(epoch, kept, make_batch, make_task):
     assert method.clean_belief().sum().item() == kept
 
 
-def test_confident_learning_by_hand():
-    """Thresholds .7 and .6; sample 2 counts for class 1 though labelled 0; sample 3 is below both and counts for none."""
-    p = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]])
-    labels = torch.tensor([0, 0, 0, 1, 1])
-    # thresholds: mean p_0 over labels 0 = .6667, mean p_1 over labels 1 = .5; counted: 0, 0, 1, none, 1
-    # joint: row 0 = (2, 1) rescaled to 3 samples, row 1 = (0, 1) rescaled to 2; off the diagonal 1 of 5
-    assert co_teaching.estimated_noise_rate(p, labels) == pytest.approx(0.2)
+def test_leave_one_out_is_really_leaving_one_out():
+    """The closed form against twelve regressions, each without its sample."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((12, 4)), np.arange(12) % 3
+    got = co_teaching.left_out_predictions(torch.from_numpy(x), torch.from_numpy(labels), 3).numpy()
+    padded = np.hstack([x, np.ones((12, 1))])
+    for i in range(12):
+        rest = np.arange(12) != i
+        weights = np.linalg.solve(padded[rest].T @ padded[rest] + 0.01 * np.eye(5), padded[rest].T @ np.eye(3)[labels[rest]])
+        assert got[i] == (padded[i] @ weights).argmax()
+
+
+def test_the_triplet_estimate_by_hand():
+    """Two classes: skills are 2 · agreement - 1. Agreements .8, .9 and .8 give √(.6 · .8 / .6) = .894, so a rate of .053."""
+    given = torch.zeros(20, dtype=torch.long)
+    one, other = given.clone(), given.clone()
+    one[:4], other[3:5] = 1, 1  # agree with `given` in 16 and 18 of 20, with each other in 16
+    assert co_teaching.estimated_noise_rate(given, one, other, 2) == pytest.approx((1 - math.sqrt(0.6 * 0.8 / 0.6)) / 2)
+    assert co_teaching.estimated_noise_rate(given, given, given, 2) == 0
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.75])
-def test_the_estimated_rate_is_near_the_true_one_for_a_good_model(rate):
+def test_the_estimated_rate_is_near_the_true_one_for_independent_judges(rate):
+    """Judges as poor as 40 % do not bias it; what confident learning or plain disagreement would call noise are their errors."""
     rng = np.random.default_rng(0)
-    true = np.arange(1600) % 10
-    flip = rng.permutation(1600) < rate * 1600
-    labels = torch.from_numpy(np.where(flip, (true + rng.integers(1, 10, 1600)) % 10, true))
-    p = torch.from_numpy(4 * np.eye(10)[true] + rng.standard_normal((1600, 10))).softmax(1)
-    assert co_teaching.estimated_noise_rate(p, labels) == pytest.approx(rate, abs=0.1)
+    true = np.arange(4000) % 10
+
+    def judge(errors: float) -> torch.Tensor:
+        wrong = rng.random(4000) < errors
+        return torch.from_numpy(np.where(wrong, (true + rng.integers(1, 10, 4000)) % 10, true))
+
+    estimate = co_teaching.estimated_noise_rate(judge(rate), judge(0.6), judge(0.3), 10)
+    assert estimate == pytest.approx(rate, abs=0.08)
+
+
+def test_co_teaching_estimates_its_rate(make_task):
+    """Well separated features, a zero-shot model right two times of three, every fourth label wrong."""
+    rng = np.random.default_rng(0)
+    true = np.arange(400) % 4
+    features = np.eye(4)[true] + 0.2 * rng.standard_normal((400, 4))
+    labels = np.where(np.arange(400) // 4 % 4 == 0, (true + 1 + np.arange(400) // 16 % 3) % 4, true)
+    zero_shot = np.eye(4)[np.where(rng.random(400) < 1 / 3, rng.integers(0, 4, 400), true)]
+    method = create("co_teaching")
+    method.start(make_task(zero_shot, labels, images=torch.from_numpy(features)[None]))
+    assert method.tau == pytest.approx(0.25, abs=0.07)
+
+
+def test_the_oracle_needs_a_known_rate(make_task):
+    for rate in (None, math.nan):
+        with pytest.raises(ValueError, match="nobody knows"):
+            create("co_teaching_oracle").start(make_task(np.eye(2), [0, 1], noise_rate=rate))
 
 
 # DeFT
