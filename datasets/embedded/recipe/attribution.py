@@ -77,7 +77,7 @@ def icon_rows(icons: Path, datasets: Path) -> list[str]:
             uses.append("tasks" if len(tasks[prefix]) > 1 else f"task {next(iter(tasks[prefix]))}")
         if uses:
             author, licence = info["author"], info["license"]
-            url = author.get("url") or licence.get("url", "")
+            url = author.get("url") or licence.get("url") or f"https://icon-sets.iconify.design/{prefix}/"
             rows.append(
                 f"| {prefix} | {cell(info['name'])} | {cell(author['name'])} | {licence['spdx']} | {url} | {', '.join(uses)} |"
             )

@@ -48,9 +48,8 @@ def main() -> None:
     model = open_clip.create_model(f"local-dir:{folder}").eval()
     tokenizer = SimpleTokenizer(bpe_path=str(folder / "bpe_6000.txt.gz"), context_length=32)
     scores: dict[str, list[float]] = {"in": [], "out": []}
-    print(
-        "| task | classes | train / val / test | chance | zero-shot | linear probe, 16 shots |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    head = ("task", "classes", "train / val / test", "chance", "zero-shot", "linear probe, 16 shots")
+    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     cards = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(args.datasets.glob("*.toml"))]
     for card in sorted((card for card in cards if "domain" in card), key=lambda card: (card["domain"], card["name"])):
         home = args.datasets / card["features"] / "embedded"

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 PER_SET, PER_FAMILY = 5, 16
 MIN_CLASS, MIN_CLASSES, MAX_CLASSES, MIN_TEST = 30, 8, 20, 300
-TRAIN, VAL, MAX_TRAIN, MAX_VAL, MAX_TEST = 16, 4, 28, 6, 60
+TRAIN, VAL, MAX_TRAIN, MAX_VAL, MAX_TEST = 16, 4, 24, 6, 50
 NEAR = 0.02  # mean difference of 16 x 16 grey thumbnails in [0, 1]
 JOINED = {
     "animals_nature": ("animals", "nature"), "food_clothes": ("food", "clothes"), "places_work": ("buildings", "places_work"),
@@ -143,7 +143,7 @@ def drop_near_duplicates(classes: dict[str, list[Icon]], pixels: Pixels) -> dict
 
 
 def put_on_sides(icons: list[Icon], seed: str) -> dict[str, list[Icon]]:
-    """Whole families to test, val and train, so that train has 16 to 28, val 4 to 6 and test the rest, up to 60."""
+    """Whole families to test, val and train, so that train has 16 to 24, val 4 to 6 and test the rest, up to 50."""
     by_family: dict[str, list[Icon]] = defaultdict(list)
     for icon in icons:
         by_family[icon.family].append(icon)
