@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, doctor, features, listing, reporting, runs, storing
+from bench.cli import check, doctor, features, listing, noise, reporting, runs, storing
 
 
 def register(app: typer.Typer) -> None:
@@ -10,6 +10,7 @@ def register(app: typer.Typer) -> None:
     app.command("methods")(listing.methods)
     app.command("datasets")(listing.datasets)
     app.command("report")(reporting.report)
+    app.command("compare")(reporting.compare)
     app.command("plan")(runs.plan)
     app.command("run")(runs.run)
     app.command("status")(runs.status)
@@ -19,3 +20,4 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor.doctor)
     app.add_typer(storing.app, name="store")
     app.command("import")(storing.import_csv)
+    app.command("noise")(noise.noise)

@@ -62,6 +62,7 @@ class FeatureSet:
 
     Attributes:
         fingerprint: What the features were made from, hashed.
+        inputs: What they were made from.
         paths: Row keys, in the order of the blocks.
         views: Number of augmented views beside the clean one (V).
         dim: Length of a feature (D).
@@ -70,6 +71,7 @@ class FeatureSet:
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
         self.fingerprint: str = manifest["fingerprint"]
+        self.inputs: dict[str, Any] = manifest["inputs"]
         self.paths: tuple[str, ...] = tuple(manifest["paths"])
         self.views: int = manifest["views"]
         self.dim: int = manifest["dim"]

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.backbones import describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
 from bench.data.noise import REPLACING, Labels, kind, make_noise, realised_rate, replace_images
 from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
-from bench.errors import BenchError
+from bench.errors import ENVIRONMENT, BenchError
 from bench.paths import features_root
 from bench.seeds import derive
 from bench.spec import NoiseSpec, RunSpec, digest
@@ -72,7 +73,8 @@ def split_of(dataset: str) -> Split:
     if not card.split and not path.is_file():
         raise BenchError(
             f"dataset '{card.name}' has no features on this machine yet.",
-            f"Extract them with `bench features extract {dataset} --images … --split …`. {card.how_to_get}".strip(),
+            f"Extract them: bench features extract {dataset} --images DIR --split FILE (neither where BENCH_DATA is set). "
+            f"{card.how_to_get}".strip(),
         )
     split = read_split(path, card.classes)
     check_split(split, len(card.classes), card.counts, path)
@@ -101,9 +103,21 @@ def features_of(dataset: str, backbone: str, part: str) -> FeatureSet:
 
 
 def features_version(dataset: str, backbone: str) -> str:
-    """The fingerprint of the features a run computes on."""
+    """The fingerprint of the features a run computes on.
+
+    Raises:
+        BenchError: There are none, or they were made with other weights than the backbone's text tower has.
+    """
     parts = [part for part, items in split_of(dataset)._asdict().items() if items]
-    return digest([features_of(dataset, backbone, part).fingerprint for part in parts])
+    found = [features_of(dataset, backbone, part) for part in parts]
+    weights = describe(backbone).sha256
+    if backbone != "embedded" and (odd := [features for features in found if features.inputs.get("weights", weights) != weights]):
+        raise BenchError(
+            f"the features in {odd[0].folder} were made with other weights than backbone '{backbone}' has.",
+            "Put the weights back, or remove that folder and extract anew.",
+            ENVIRONMENT,
+        )
+    return digest([features.fingerprint for features in found])
 
 
 def check_noise(card: Card, noise: NoiseSpec) -> None:
@@ -180,7 +194,8 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
     """
     card, split = load_card(spec.dataset), split_of(spec.dataset)
     check_noise(card, spec.noise)
-    images = draw_images(card, split, spec.shots, spec.seed, spec.noise)
+    # What trains nothing sees nothing but the test part, so it needs no features of the others.
+    images = Images([], [], []) if spec.train is None else draw_images(card, split, spec.shots, spec.seed, spec.noise)
     protocol, rate, of_people = spec.noise.protocol, spec.noise.rate, kind(spec.noise.protocol) == "human"
     people = _human(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
     # Selection must see the same kind of labels: validation images that people did not label are left out.
@@ -188,7 +203,7 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
 
     def rows(part: str, items: list[Item]) -> Array:
         if not items:
-            return np.zeros((0, 1, features_of(spec.dataset, spec.backbone, "train").dim), dtype=np.float32)
+            return np.zeros((0, 1 + spec.views, features_of(spec.dataset, spec.backbone, "test").dim), dtype=np.float32)
         return features_of(spec.dataset, spec.backbone, part).rows([item.path for item in items])
 
     def noisy(items: list[Item], clean_view: Array, part: str) -> Labels:
@@ -199,7 +214,7 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
             human=np.array([people[item.path] for item in items], dtype=np.int64) if people else None,
         )  # fmt: skip
 
-    views = features_of(spec.dataset, spec.backbone, "train").views
+    views = features_of(spec.dataset, spec.backbone, "train").views if images.train else spec.views
     if spec.views > views:
         raise BenchError(
             f"the run wants {spec.views} augmented views, the features of '{spec.dataset}' by '{spec.backbone}' have {views}.",

@@ -13,7 +13,7 @@ from bench.data.dumps import order_rows, read_dump
 from bench.data.splits import Item, Split, write_split
 from bench.data.task import load_task
 from bench.errors import BenchError
-from bench.spec import MethodSpec, NoiseSpec, RunSpec
+from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
 CLASSES = ["cat", "dog"]
 
@@ -63,7 +63,7 @@ def test_npz_and_pt_dumps_become_a_task(dataset, tiny_model):
     np.savez(home / "test.npz", features=features["test"][order], labels=labels(split.test)[order], paths=paths[order])
     run_import(home, tiny_model, "--train", home / "train.npz", "--val", home / "val.pt", "--test", home / "test.npz")
     spec = RunSpec(method=MethodSpec(name="x"), dataset=str(home / "pets2.toml"), task="", backbone="tiny", views=0, shots=0,
-                   noise=NoiseSpec(), seed=1, train=None)  # fmt: skip
+                   noise=NoiseSpec(), seed=1, train=TrainSpec())  # fmt: skip
     data = load_task(spec)
     for cached, given in ((data.train[0], features["train"]), (data.test, features["test"])):
         assert np.allclose(cached, given / np.linalg.norm(given, axis=1, keepdims=True), atol=1e-3)

@@ -24,7 +24,7 @@ from bench.data.images import FolderImages
 from bench.data.task import draw_images, load_task, split_of
 from bench.data.weights import resolve
 from bench.errors import BenchError
-from bench.spec import MethodSpec, NoiseSpec, RunSpec
+from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
 
 def bench(*words):
@@ -43,7 +43,7 @@ def extract(folder, model, *words):
 def run_spec(dataset="animals", protocol="clean", rate=0.0, shots=4, seed=1, views=2):
     noise = NoiseSpec(protocol=protocol, rate=rate)
     return RunSpec(method=MethodSpec(name="x"), dataset=dataset, task="", backbone="tiny", views=views, shots=shots,
-                   noise=noise, seed=seed, train=None)  # fmt: skip
+                   noise=noise, seed=seed, train=TrainSpec())  # fmt: skip
 
 
 def features(home, part="train", name="animals"):
@@ -74,7 +74,7 @@ def test_what_a_run_needs_is_encoded_and_more_extends_it(home, class_folders, ti
 
     extract(class_folders, tiny_model, "--all")
     assert set(features(home).paths) == {item.path for item in split.train}
-    bench("verify")
+    bench("verify", "animals")
 
 
 def test_features_are_those_of_an_independent_preprocessing(home, class_folders, tiny_model):
@@ -208,7 +208,7 @@ def test_a_killed_extraction_goes_on(home, class_folders, tiny_model, monkeypatc
     extract(class_folders, tiny_model, "--all")
     assert open_features(manifest.parent).paths[: len(held)] == held
     assert len(open_features(manifest.parent).paths) == 36
-    bench("verify")
+    bench("verify", "animals")
 
 
 def test_verify_says_what_is_wrong(home, class_folders, tiny_model):
@@ -232,7 +232,7 @@ def test_verify_says_what_is_wrong(home, class_folders, tiny_model):
     block.unlink()
     told("block-0001.npy: missing")
     block.write_bytes(whole)
-    bench("verify")
+    bench("verify", "animals")
     described = home / "features" / "backbones" / "tiny.json"
     original = described.read_text()
     described.write_text(original.replace(describe("tiny").sha256, "0" * 64))

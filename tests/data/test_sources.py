@@ -14,7 +14,7 @@ from bench.data.sources import READERS, read_source
 from bench.data.splits import Item
 from bench.data.task import cached_human, load_task
 from bench.errors import BenchError
-from bench.spec import MethodSpec, NoiseSpec, RunSpec
+from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
 
 def small(name, classes=3, **counts):
@@ -188,7 +188,7 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
     def task(protocol, rate):
         return load_task(
             RunSpec(method=MethodSpec(name="x"), dataset=str(mine), task="", backbone="tiny", views=0, shots=5,
-                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=1, train=None)
+                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=1, train=TrainSpec())
         )  # fmt: skip
 
     data = task("human:worse_label", 1.0)

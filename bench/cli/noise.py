@@ -1,0 +1,54 @@
+"""`bench noise`: the wrong labels of a run, to look at or to use elsewhere."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.data.task import ZeroShot
+
+
+def _zero_shot(dataset: str, backbone: str) -> "ZeroShot":
+    """The zero-shot model of a dataset's template."""
+    import torch
+
+    from bench.data.cards import load_card
+    from bench.engine.backbone import load_backbone
+
+    loaded = load_backbone(backbone)
+    text = loaded.encode(load_card(dataset).prompts)
+    return lambda images: (loaded.scale * torch.from_numpy(images) @ text.T).numpy()
+
+
+def noise(
+    dataset: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
+    protocol: str = typer.Argument(help="symmetric, pairflip, fp_symmetric, fp_pairflip, instance, confusion, human …"),
+    rate: float = typer.Argument(help="Share of wrong labels, in [0, 1]."),
+    seed: int = typer.Option(1, help="The run's seed."),
+    shots: int = typer.Option(16, min=0, help="Shots per class; 0: all."),
+    backbone: str = typer.Option("embedded", help="Whose features; the labels depend on it under instance and confusion only."),
+    out: Path | None = typer.Option(None, help="Write the images with their true and given labels here (JSON)."),
+) -> None:
+    """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
+    from bench.data.noise import identifiable, kind
+    from bench.data.task import load_task
+    from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
+
+    kind(protocol)
+    spec = RunSpec(method=MethodSpec(name=""), dataset=dataset, task="", backbone=backbone, views=0, shots=shots,
+                   noise=NoiseSpec(protocol=protocol, rate=rate), seed=seed, train=TrainSpec())  # fmt: skip
+    data = load_task(spec, _zero_shot(dataset, backbone) if protocol == "confusion" else None)
+    typer.echo(f"{len(data.true)} images, {100 * data.realised_rate:.2f} % wrong labels, hash {data.noise_digest}")
+    if not identifiable(protocol, rate, len(data.card.classes)):
+        typer.echo("at this rate the true class need not be the most likely label: no method can tell it from the labels alone")
+    if out is not None:
+        names = data.card.classes
+        rows = [
+            {"path": path, "true": names[t] if data.true_known else None, "given": names[g]}
+            for path, t, g in zip(data.paths, data.true, data.given, strict=True)
+        ]
+        content = {"dataset": data.card.name, "noise": protocol, "rate": rate, "seed": seed, "shots": shots,
+                   "hash": data.noise_digest, "realised_rate": data.realised_rate if data.true_known else None}  # fmt: skip
+        out.write_text(json.dumps(content | {"images": rows}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
