@@ -1,1 +1,12 @@
-"""Reports: tables, statistics, figures and the page, as pure functions of a tidy frame of results."""
+"""Tables, statistics, figures and the page: functions of the tidy frame of `bench.results`. Nothing here imports torch.
+
+from reports import load, leaderboard, compare
+"""
+
+from bench.results import load
+from reports.analysis import Choices, analyse
+from reports.comparison import compare
+from reports.sentences import headline
+from reports.tables import leaderboard
+
+__all__ = ["Choices", "analyse", "compare", "headline", "leaderboard", "load"]

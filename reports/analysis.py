@@ -7,7 +7,7 @@ from typing import get_args
 import pandas as pd
 
 from bench.errors import BenchError, nearest
-from reports import cells, statistics
+from reports import bayes, cells, statistics
 from reports.cells import AllowMissing
 from reports.selection import Selector, select
 
@@ -52,7 +52,7 @@ class Analysis:
     labels: list[str]  # all labels: the ranked ones, then the oracles
     scores: pd.DataFrame  # primary score
     clean: pd.DataFrame | None  # accuracy at rate 0; None where it was not run
-    versus: pd.DataFrame  # `statistics.against_control` of the ranked labels; empty without a control
+    versus: pd.DataFrame  # tests, effects, intervals and posteriors of the ranked labels; empty without a control
     notes: list[str]
 
     @property
@@ -108,7 +108,7 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
     order = list(scores.mean().sort_values(ascending=False, kind="stable").index)
     ranked = [label for label in order if choices.with_oracles or not label.endswith(cells.ORACLE)]
     control = _control(ranked, choices.control)
-    versus = statistics.against_control(scores[ranked], control, choices.margin) if control else pd.DataFrame()
+    versus = _versus(scores[ranked], control, choices.margin) if control else pd.DataFrame()
     if not control:
         notes = [*notes, f"'{choices.control}' was not run, so there are no tests against a control (--control names another)"]
     clean = cells.scores_at(runs, protocol, 0.0) if (runs["rate"] == 0).any() else None
@@ -116,6 +116,11 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
         choices, runs, every, protocol, control, ranked, [*ranked, *(name for name in order if name not in ranked)], scores, clean,
         versus, notes + _notes(frame, runs, protocol),
     )  # fmt: skip
+
+
+def _versus(scores: pd.DataFrame, control: str, margin: float) -> pd.DataFrame:
+    tests = statistics.against_control(scores, control, margin)
+    return tests.join(statistics.intervals(scores, control)).join(bayes.against(scores, control, margin))
 
 
 def _notes(frame: pd.DataFrame, runs: pd.DataFrame, protocol: str) -> list[str]:

@@ -23,25 +23,38 @@ def curve(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame
     return cells.wide(rows, "rate"), std
 
 
-def panels(count: int, width: float = 1.9, height: float = 1.75, columns: int = 5) -> tuple[Figure, list[Axes]]:
-    """`count` small panels with common axes, at most `columns` beside each other."""
+def panels(count: int, width: float = 1.95, height: float = 1.75, columns: int = 5, top: float = 0.35) -> tuple[Figure, list[Axes]]:
+    """`count` small panels with common axes, at most `columns` beside each other; sizes in inches, `top` above the first row.
+
+    Placed by hand: constrained layout takes seconds for 25 panels.
+    """
     across = min(columns, count)
     down = -(-count // across)
-    fig, grid = plt.subplots(
-        down,
-        across,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        figsize=(width * across + 0.5, height * down + 0.5),
-        layout="constrained",
-    )
+    left, right, bottom = 0.62, 0.1, 0.55
+    wide, high = width * across + left + right, height * down + bottom + top
+    fig, grid = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False, figsize=(wide, high))
+    fig.subplots_adjust(left / wide, bottom / high, 1 - right / wide, 1 - top / high, wspace=0.12, hspace=0.34)
     axes = list(grid.flat)
     for ax in axes[count:]:
         ax.set_axis_off()
     for ax in axes[max(0, count - across) : count]:
         ax.tick_params(labelbottom=True)
     return fig, axes[:count]
+
+
+def behind(ax: Axes, others: pd.DataFrame) -> None:
+    """The other methods' lines [x × labels] in grey, as one line with gaps: hundreds of lines take seconds to draw."""
+    if others.shape[1]:
+        gaps = np.vstack([others.to_numpy(dtype=float), np.full((1, others.shape[1]), np.nan)])
+        x = np.append(others.index.to_numpy(dtype=float), np.nan)
+        ax.plot(np.tile(x, others.shape[1]), gaps.T.ravel(), color=GREY, lw=0.5, zorder=1)
+
+
+def name_axes(fig: Figure, x: str, y: str) -> None:
+    """The common axis labels of panels."""
+    wide, high = fig.get_size_inches()
+    fig.text(0.5, 0.12 / high, x, ha="center", va="bottom", fontsize=9)
+    fig.text(0.12 / wide, 0.5, y, ha="left", va="center", rotation=90, fontsize=9)
 
 
 def _rates(ax: Axes, rates: Any, unidentifiable: list[float]) -> None:
@@ -70,9 +83,7 @@ def noise_curves(runs: pd.DataFrame, protocol: str, order: list[str], looks: dic
             fig, axes = panels(len(lines))
             shown = [[label] for label in lines]
         for ax, front in zip(axes, shown, strict=True):
-            for label in lines:
-                if label not in front:
-                    ax.plot(mean.index, mean[label], color=GREY, lw=0.5, zorder=1)
+            behind(ax, mean[[label for label in lines if label not in front]])
             for label in front:
                 ax.fill_between(
                     mean.index, mean[label] - std[label], mean[label] + std[label], color=looks[label].color, alpha=0.15, lw=0
@@ -88,8 +99,7 @@ def noise_curves(runs: pd.DataFrame, protocol: str, order: list[str], looks: dic
         else:
             for ax, label in zip(axes, lines, strict=True):
                 ax.set_title(label, color=INK)
-            fig.supxlabel(f"{protocol} noise, % of labels", fontsize=9)
-            fig.supylabel("accuracy, %", fontsize=9)
+            name_axes(fig, f"{protocol} noise, % of labels", "accuracy, %")
             fig.suptitle(title, fontsize=10)
     return axes
 

@@ -38,5 +38,5 @@ def select(frame: pd.DataFrame, by: Selector = "noisy_val") -> pd.DataFrame:
     by_lr = candidates.sort_values([column, "lr"], ascending=[False, True], kind="stable")
     chosen = by_lr.drop_duplicates(["label", "dataset", "noise", "rate", "seed", "train", "backbone", "shots", "views", "task"])
     if by == "clean_val":
-        chosen = chosen.assign(oracle=chosen["oracle"].fillna("labels"))
+        chosen = chosen.assign(oracle=chosen["oracle"].astype(object).where(chosen["oracle"].notna(), "labels"))
     return pd.concat([chosen, rest]).sort_index()

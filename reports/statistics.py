@@ -130,30 +130,31 @@ def mean_interval(differences: Floats, seed: int = 0, resamples: int = 9_999) ->
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def against_control(scores: pd.DataFrame, control: str, margin: float = 0.5, intervals: bool = True) -> pd.DataFrame:
+def against_control(scores: pd.DataFrame, control: str, margin: float = 0.5) -> pd.DataFrame:
     """Every method against one control over datasets.
 
     Args:
         scores: Percent, [datasets × labels], complete.
         control: The label to compare with.
         margin: Points within which a dataset counts as a tie.
-        intervals: Whether to bootstrap the intervals (a simulation does without).
 
     Returns:
-        Per label: difference (mean, points), low and high (95 %), p (exact Wilcoxon), p_holm, wins, ties, losses, rank_biserial.
+        Per label: difference (mean, points), p (exact Wilcoxon), p_holm, wins, ties, losses, rank_biserial.
     """
-    rows = {}
-    for label in [name for name in scores if name != control]:
-        d = (scores[label] - scores[control]).to_numpy(dtype=float)
-        low, high = mean_interval(d) if intervals else (np.nan, np.nan)
-        wins, ties, losses = win_tie_loss(d, margin)
-        rows[label] = {"difference": d.mean(), "low": low, "high": high, "p": wilcoxon(d), "wins": wins, "ties": ties,
-                       "losses": losses, "rank_biserial": rank_biserial(d)}  # fmt: skip
-    columns = ["difference", "low", "high", "p", "wins", "ties", "losses", "rank_biserial"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    table.insert(4, "p_holm", holm(table["p"].to_numpy(dtype=float)))
-    table.index.name = "label"
-    return table
+    labels = [str(label) for label in scores if label != control]
+    d = scores[labels].to_numpy(dtype=float) - scores[[control]].to_numpy(dtype=float)
+    p = np.array([wilcoxon(column) for column in d.T])
+    counts = np.array([win_tie_loss(column, margin) for column in d.T], dtype=int).reshape(-1, 3)
+    columns = {"difference": d.mean(axis=0), "p": p, "p_holm": holm(p), "wins": counts[:, 0], "ties": counts[:, 1],
+               "losses": counts[:, 2], "rank_biserial": [rank_biserial(column) for column in d.T]}  # fmt: skip
+    return pd.DataFrame(columns, index=pd.Index(labels, name="label"))
+
+
+def intervals(scores: pd.DataFrame, control: str) -> pd.DataFrame:
+    """The bootstrap intervals of the mean differences to a control: low and high per label, points."""
+    labels = [str(label) for label in scores if label != control]
+    rows = [mean_interval((scores[label] - scores[control]).to_numpy(dtype=float)) for label in labels]
+    return pd.DataFrame(rows, index=pd.Index(labels, name="label"), columns=["low", "high"])
 
 
 def all_pairs(scores: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
+from bench.results import Results
 from reports import cells, statistics
-from reports.analysis import ZERO_SHOT, Analysis
+from reports.analysis import Analysis, Choices, analyse
 
 Mark = Literal["", "best", "tied"]
 MISSING = "–"
@@ -167,6 +168,19 @@ def gain_table(analysis: Analysis, over: str) -> Table:
     return Table(name, f"Gain over {over}", caption, [str(c) for c in gains], _rows(gains, None, {}, signed=True), gains)
 
 
+def leaderboard(results: Results | pd.DataFrame, choices: Choices | None = None) -> pd.DataFrame:
+    """The leaderboard as a frame, one row per method, best first; for notebooks.
+
+    Args:
+        results: What `load` gives, or its frame.
+        choices: Control, noise protocol, margin and so on.
+
+    Raises:
+        BenchError: As `reports.analysis.analyse`.
+    """
+    return leaderboard_numbers(analyse(results.frame if isinstance(results, Results) else results, choices))
+
+
 def _file(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name).strip("_")
 
@@ -187,6 +201,9 @@ LEADERBOARD: dict[str, Callable[[Analysis, str], str]] = {
     "p (Holm)": _versus(lambda row: p_text(row["p_holm"])),
     "wins/ties/losses": _versus(lambda row: f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}"),
     "rank-biserial": _versus(lambda row: f"{row['rank_biserial']:+.2f}"),
+    "P(worse)": _versus(lambda row: f"{row['p_worse']:.2f}"),
+    "P(equivalent)": _versus(lambda row: f"{row['p_equivalent']:.2f}"),
+    "P(better)": _versus(lambda row: f"{row['p_better']:.2f}"),
 }
 
 
@@ -214,7 +231,7 @@ def leaderboard_table(analysis: Analysis, columns: tuple[str, ...] = ()) -> Tabl
     rows = [(label, [Cell(LEADERBOARD[column](analysis, label)) for column in shown]) for label in analysis.labels]
     tests = (
         f" Differences, tests and wins (by more than {analysis.choices.margin:g} points) are against {analysis.control}; "
-        "the interval is a BCa bootstrap over datasets."
+        f"the interval is a BCa bootstrap over datasets; P is Bayesian, with equivalence within {analysis.choices.margin:g} points."
     )
     score = f"Score: mean accuracy over the noisy rates of {analysis.protocol} and {len(analysis.datasets)} datasets, percent."
     caption = score + (tests if analysis.control else "") + _remarks(analysis.labels, [])
@@ -231,11 +248,3 @@ def leaderboard_numbers(analysis: Analysis) -> pd.DataFrame:
     frame = frame.join(analysis.versus).reindex(analysis.labels)
     frame.index.name = "method"
     return frame
-
-
-def all_tables(analysis: Analysis, columns: tuple[str, ...] = ()) -> list[Table]:
-    """Every table of a report."""
-    tables = [leaderboard_table(analysis, columns), noise_table(analysis)]
-    tables += [gain_table(analysis, over) for over in dict.fromkeys((ZERO_SHOT, analysis.control)) if over in analysis.scores]
-    settings = cells.settings(analysis.every).itertuples(index=False)
-    return tables + [dataset_table(analysis, str(noise), rate) for noise, rate in settings]

@@ -3,12 +3,24 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import WORSE, BenchError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console
 
 RESULTS = typer.Argument(help="A results folder, or an exported .parquet file.")
+
+
+def console() -> "Console":
+    """For tables on stdout; as wide as they need where nobody looks."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:
@@ -17,6 +29,22 @@ def _pairs(option: str, texts: list[str]) -> dict[str, str]:
         if "=" not in text:
             raise BenchError(f"{option} '{text}' is not of the form key=value.")
     return dict(text.split("=", 1) for text in texts)
+
+
+def _curves(path: Path | None) -> "DataFrame | None":
+    """The CSV of `bench curves`, checked."""
+    import pandas as pd
+
+    if path is None:
+        return None
+    try:
+        curves = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"--curves {path} cannot be read ({error}).", "`bench curves` prints such a file.") from error
+    lacking = {"method", "p_y", "gradient_norm", "classes", "rest"} - set(curves)
+    if lacking or curves.empty:
+        raise BenchError(f"--curves {path} lacks {', '.join(sorted(lacking)) or 'rows'}.", "`bench curves` prints such a file.")
+    return curves
 
 
 def report(
@@ -31,16 +59,16 @@ def report(
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. shots=16. Repeatable."),
     name: list[str] = typer.Option([], "--name", help="Show a method under another name, e.g. coop_ce=CoOp. Repeatable."),
     columns: str = typer.Option("", "--columns", help="Columns of the leaderboard, separated by commas."),
+    pairs: bool = typer.Option(False, "--pairs", help="Test all pairs of methods as well."),
+    curves: Path | None = typer.Option(None, "--curves", help="A CSV file from `bench curves`, for the figure of gradients."),
     as_json: bool = typer.Option(False, "--json", help="Print the leaderboard as JSON."),
 ) -> None:
     """Tables, figures, statistics and a page from stored runs."""
-    from rich.console import Console
-
     from bench.results import load
     from reports import render
     from reports.analysis import Choices, analyse
     from reports.cells import IncompleteError, toml
-    from reports.report import write
+    from reports.report import Extras, write
     from reports.tables import checked_columns
 
     shown = checked_columns(columns)
@@ -57,15 +85,47 @@ def report(
             f"{error.hint}\nThis runs them: bench run {shlex.quote(str(grid))} --out {shlex.quote(str(results))}",
             error.code,
         ) from error
-    made = write(loaded, analysis, out, shown)
+    extras = Extras(shown, pairs, _curves(curves), shlex.join(["bench", *sys.argv[1:]]), results)
+    made = write(loaded, analysis, out, extras)
     if as_json:
         typer.echo(made.tables[0].numbers.reset_index().to_json(orient="records"))
         return
-    console = Console(width=None if sys.stdout.isatty() else 200)
     for table in made.tables[:2]:
-        console.print(render.terminal(table))
+        console().print(render.terminal(table))
     for line in made.headline:
-        console.print(line, markup=False, highlight=False)
+        console().print(line, markup=False, highlight=False)
     for note in analysis.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"report: {made.folder}", err=True)
+
+
+def compare(
+    a: Path = typer.Argument(help="The reference, or before: a results folder or an exported .parquet file."),
+    b: Path = typer.Argument(help="Yours, or after."),
+    margin: float = typer.Option(0.5, "--margin", help="Accuracy points that count as practically equal."),
+    where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. noise=symmetric. Repeatable."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""
+    import json
+
+    from bench.results import load
+    from reports import cells, comparison, render
+    from reports.analysis import Choices
+
+    Choices(margin=margin)
+    chosen = _pairs("--where", where)
+    before, after = (cells.where(load(path).frame, chosen) for path in (a, b))
+    found = comparison.compare(before, after, margin)
+    if as_json:
+        rows = json.loads(found.methods.reset_index().to_json(orient="records"))
+        typer.echo(json.dumps({"methods": rows, "changes": found.changes, "notes": found.notes, "worse": found.worse}))
+    else:
+        console().print(render.terminal(comparison.comparison_table(found)))
+        for line in found.changes or ["nothing changed in the specification of these cells"]:
+            typer.echo(line)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    if found.worse:
+        typer.echo(f"significantly worse: {', '.join(found.worse)}", err=True)
+        raise typer.Exit(WORSE)

@@ -157,7 +157,7 @@ def test_family_wise_error_and_power_of_2000_matrices():
     rng = np.random.default_rng(11)
 
     def adjusted(effect):
-        return statistics.against_control(simulated_matrix(rng, effect=effect), "m0", intervals=False)["p_holm"]
+        return statistics.against_control(simulated_matrix(rng, effect=effect), "m0")["p_holm"]
 
     assert np.mean([(adjusted(0.0) <= 0.05).any() for _ in range(2000)]) <= 0.07
     assert np.mean([adjusted(3.5)["m1"] <= 0.05 for _ in range(2000)]) >= 0.80

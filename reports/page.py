@@ -1,0 +1,159 @@
+"""`report.html`: one file that opens offline. Text from results only ever goes through Jinja's escaping or `textContent`."""
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bench import __version__
+from bench.results import Results
+from reports import cells
+from reports.analysis import Analysis
+from reports.style import styles
+from reports.tables import LEADERBOARD, Table, leaderboard_numbers
+
+NUMBERS = {  # leaderboard column -> the number it sorts by
+    "score": "score", "clean": "clean", "gain over zero-shot": "gain_over_zero_shot", "difference": "difference",
+    "95 % interval": "low", "p (Holm)": "p_holm", "wins/ties/losses": "wins", "rank-biserial": "rank_biserial",
+    "P(worse)": "p_worse", "P(equivalent)": "p_equivalent", "P(better)": "p_better",
+}  # fmt: skip
+
+
+def page(
+    results: Results,
+    analysis: Analysis,
+    tables: Sequence[Table],
+    headline: Sequence[str],
+    words: Sequence[str],
+    pictures: Sequence[tuple[Path, str]],
+    command: str = "",
+    records: str = "",
+) -> str:
+    """The page as HTML.
+
+    Args:
+        results: For the environments that the runs were made in.
+        analysis: What the page is about.
+        tables: All tables, the leaderboard first.
+        headline: Sentences.
+        words: Statistics in words, a paragraph each.
+        pictures: PNG files and their captions.
+        command: The command that makes the report again.
+        records: Relative address of the store's `runs` folder, for links; "" where there is none (an exported file).
+    """
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("page.html.jinja").render(
+        version=__version__,
+        headline=headline,
+        notes=analysis.notes,
+        leaderboard=leaderboard(analysis, tables[0]),
+        words=words,
+        tables=tables[1:],
+        pictures=[(base64.b64encode(path.read_bytes()).decode(), caption, path.stem) for path, caption in pictures],
+        protocol=protocol(analysis.runs),
+        environments=[{key: _shown(value) for key, value in sorted(one.items())} for one in results.environments() if one],
+        command=command,
+        data=drill_down(analysis, records),
+    )
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def leaderboard(analysis: Analysis, table: Table) -> dict[str, Any]:
+    """The leaderboard's columns, and rows of text with the number that each cell sorts by and a forest plot's geometry."""
+    numbers, looks = leaderboard_numbers(analysis), styles(analysis.every["label"].unique(), analysis.control)
+    spans = numbers[["low", "high"]].dropna() if "low" in numbers else pd.DataFrame()
+    reach = float(spans.abs().to_numpy().max()) if len(spans) else 0.0
+
+    def key(label: str, column: str) -> float | None:
+        if column == "rank":
+            return float(analysis.ranked.index(label)) if label in analysis.ranked else None
+        if NUMBERS.get(column) not in numbers:
+            return None
+        number = cells.number(numbers, label, NUMBERS[column])
+        return number if number == number else None  # noqa: PLR0124 - NaN
+
+    def forest(label: str) -> dict[str, float] | None:
+        if label not in spans.index or not reach:
+            return None
+        points = {name: cells.number(numbers, label, name) for name in ("low", "difference", "high")}
+        return {name: round(60 + 55 * point / reach, 1) for name, point in points.items()}
+
+    rows = [
+        {
+            "label": label,
+            "color": looks[label].color,
+            "oracle": label.endswith(cells.ORACLE),
+            "cells": [(cell.text, key(label, column)) for cell, column in zip(row, table.columns, strict=True)],
+            "forest": forest(label),
+        }
+        for label, row in table.rows
+    ]
+    return {"columns": table.columns, "rows": rows, "caption": table.caption, "control": analysis.control, "reach": round(reach, 1)}
+
+
+def protocol(runs: pd.DataFrame) -> list[str]:
+    """How the runs were made, in words."""
+    trained = runs[runs["trained"]]
+    datasets = runs.drop_duplicates("dataset").sort_values("dataset")
+    listed = ", ".join(f"{d.dataset} ({d.num_classes:.0f} classes, {d.num_test:.0f} test images)" for d in datasets.itertuples())
+    lines = [f"Backbone {runs['backbone'].iloc[0]}; {len(datasets)} datasets: {listed}."]
+    if len(trained):
+        first = trained.iloc[0]
+        shots = f"{first['shots']:.0f} shots per class" if first["shots"] else "all training images"
+        seeds = ", ".join(str(seed) for seed in sorted(trained["seed"].unique()))
+        noise = ", ".join(cells.setting_name(str(n), r) for n, r in cells.settings(runs).itertuples(index=False))
+        lines.append(f"{shots}, {first['views']:.0f} augmented views of each; seeds {seeds}; noise settings: {noise}.")
+        for text, rows in trained.groupby("train"):
+            fields = ", ".join(f"{name} {_shown(value)}" for name, value in json.loads(str(text)).items() if value != "")
+            names = sorted(rows["label"].unique())
+            who = "all methods" if len(names) == trained["label"].nunique() else ", ".join(names)
+            lines.append(f"Training protocol of {who}: {fields}.")
+    lines.append(
+        "All methods see the same shots, the same wrong labels (nested over rates), the same initial context and the same batch "
+        "order of a seed. Accuracy is that of the last epoch on the full test set; nothing is chosen on test."
+    )
+    return lines
+
+
+def drill_down(analysis: Analysis, records: str) -> dict[str, Any]:
+    """Every run behind the cells, as columns: positions of its method, dataset and setting, its seed, accuracy and id."""
+    runs = analysis.every.sort_values(["label", "dataset", "rate", "seed"])
+    labels = [*analysis.labels, *sorted(set(runs["label"]) - set(analysis.labels))]
+    settings = [cells.setting_name(str(n), r) for n, r in cells.settings(runs).itertuples(index=False)]
+    datasets = sorted(runs["dataset"].unique())
+    here = [cells.setting_name(n, r) for n, r in runs[["noise", "rate"]].itertuples(index=False)]
+    return {
+        "labels": labels,
+        "datasets": datasets,
+        "settings": settings,
+        "records": records,
+        "runs": list(
+            zip(
+                runs["label"].map({name: i for i, name in enumerate(labels)}).tolist(),
+                runs["dataset"].map({name: i for i, name in enumerate(datasets)}).tolist(),
+                [settings.index(name) for name in here],
+                runs["seed"].tolist(),
+                runs["accuracy"].round(2).tolist(),
+                runs["run_id"].tolist(),
+                strict=True,
+            )
+        ),
+    }
+
+
+def records_address(results: Path, folder: Path) -> str:
+    """The store's `runs` folder as seen from the report's folder; "" for an exported file."""
+    runs = results / "runs"
+    return Path(os.path.relpath(runs.resolve(), folder.resolve())).as_posix() if runs.is_dir() else ""
+
+
+assert set(NUMBERS) | {"rank"} == set(LEADERBOARD)

@@ -1,0 +1,67 @@
+"""`from reports import …` in a notebook, and what importing it does not do."""
+
+import subprocess
+import sys
+
+import pytest
+
+import reports
+
+
+def test_leaderboard_of_a_frame(sim):
+    board = reports.leaderboard(sim.simulate(4, 8, 2))
+    assert board["score"].is_monotonic_decreasing
+    assert set(board.index) == {"coop_ce", "gce", "sce", "mae", "zero_shot"}
+    assert {"clean", "gain_over_zero_shot", "difference", "low", "high", "p_holm", "p_equivalent"} <= set(board)
+
+
+def test_load_leaderboard_compare(sim, tmp_path):
+    import pyarrow.parquet as pq
+
+    pq.write_table(sim.as_results(sim.simulate(3, 6, 2)).table, tmp_path / "r.parquet")
+    results = reports.load(tmp_path / "r.parquet")
+    assert len(reports.leaderboard(results)) == 4
+    assert reports.compare(results, results).worse == []
+
+
+def test_two_sentences(sim):
+    first, second = reports.headline(sim.simulate(4, 11, 3, effects={"mae": 8.0}, spread=0.5))
+    assert first.startswith("Over 11 datasets under symmetric noise of 25 to 75 %, mae has the highest mean accuracy, ")
+    assert "points above coop_ce" in first
+    assert "significant (Wilcoxon, Holm-adjusted p = " in first
+    assert second.startswith("coop_ce goes from ")
+    assert "of 4 trained methods are above zero-shot" in second
+
+
+def test_sentences_do_not_claim_what_four_datasets_cannot_show(sim):
+    first, _ = reports.headline(sim.simulate(4, 4, 3, effects={"mae": 20.0}, spread=0.5))
+    assert "too few datasets for any significance (the smallest attainable p is 0.5 after Holm)" in first
+
+
+def test_sentences_say_when_the_control_wins(sim):
+    first, _ = reports.headline(
+        sim.simulate(3, 11, 2, effects={"gce": -9.0, "sce": -9.0}, spread=0.3, noise=(("clean", 0.0), ("symmetric", 0.1)))
+    )
+    assert "coop_ce has the highest mean accuracy" in first
+    assert "points above " in first
+
+
+def test_clean_only_results_have_a_headline(sim):
+    first, second = reports.headline(sim.simulate(3, 6, 2, noise=(("clean", 0.0),)))
+    assert "on clean labels" in first
+    assert "reaches" in second
+
+
+def test_reports_import_neither_torch_nor_the_engine_nor_a_method():
+    code = (
+        "import sys, reports, reports.report, reports.comparison, bench.cli.reporting; "
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'methods') or m.startswith('bench.engine')]; "
+        "print(bad); sys.exit(bool(bad))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_methods_still_make_a_leaderboard(sim, count):
+    assert len(reports.leaderboard(sim.simulate(count, 3, 1))) == count + 1

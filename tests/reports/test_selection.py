@@ -1,0 +1,57 @@
+"""Learning rates are chosen on validation, never on test."""
+
+import pytest
+
+from bench.errors import BenchError
+from reports import cells
+from reports.selection import select
+
+
+@pytest.fixture
+def grid(sim):
+    """Three learning rates per cell, where validation and test disagree on the best."""
+    frame = sim.simulate(2, 3, 2, lrs=(0.0002, 0.002, 0.02))
+    frame["val_noisy"] = frame["lr"].map({0.0002: 10.0, 0.002: 20.0, 0.02: 30.0})
+    frame["val_clean"] = frame["lr"].map({0.0002: 30.0, 0.002: 20.0, 0.02: 10.0})
+    frame["accuracy"] = frame["accuracy"].where(frame["lr"] != 0.002, 99.0)  # the best on test
+    return frame
+
+
+def test_noisy_validation_chooses_one_run_per_cell(grid):
+    chosen = select(grid, "noisy_val")
+    trained = chosen[chosen["method"] != "zero_shot"]
+    assert set(trained["lr"]) == {0.02}
+    assert not trained.duplicated(cells.CELL).any()
+    assert len(chosen[chosen["method"] == "zero_shot"]) == 3
+    assert set(cells.comparable(chosen)["label"]) == {"coop_ce", "gce", "zero_shot"}
+
+
+def test_ties_go_to_the_lower_learning_rate(grid):
+    grid["val_noisy"] = grid["val_noisy"].where(grid["lr"] == 0.0002, 30.0)  # .002 and .02 tie
+    assert set(select(grid)["lr"].dropna()) == {0.002}
+
+
+def test_clean_validation_is_an_oracle(grid):
+    labels = set(cells.comparable(select(grid, "clean_val"))["label"])
+    assert labels == {"coop_ce †", "gce †", "zero_shot"}
+    assert set(select(grid, "clean_val")["lr"].dropna()) == {0.0002}
+
+
+def test_test_accuracy_never_matters(grid):
+    before = select(grid)["run_id"].tolist()
+    grid["accuracy"] = grid["accuracy"].to_numpy()[::-1]
+    assert select(grid)["run_id"].tolist() == before
+
+
+def test_choices_may_differ_between_cells_and_still_make_one_row(grid):
+    here = (grid["dataset"] == "arrows") & (grid["lr"] == 0.0002)
+    grid.loc[here, "val_noisy"] = 50.0
+    runs = cells.comparable(select(grid))
+    assert set(runs.loc[runs["dataset"] == "arrows", "lr"].dropna()) == {0.0002}
+    assert set(runs["label"]) == {"coop_ce", "gce", "zero_shot"}
+
+
+def test_missing_validation_is_an_error(grid):
+    grid.loc[0, "val_noisy"] = None
+    with pytest.raises(BenchError, match="--select noisy_val: 1 runs have no val_noisy"):
+        select(grid)
