@@ -110,6 +110,7 @@ class Method:
     context: ClassVar[Literal["learned", "template"]] = "learned"
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
     nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method
+    learns_little: ClassVar[str] = ""  # why it may gain little over zero-shot even from clean labels, where it does
     name: ClassVar[str] = ""  # set by @register
 
     task: Task = field(init=False, repr=False, compare=False)

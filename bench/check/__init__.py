@@ -5,11 +5,12 @@ from typing import Literal, NamedTuple
 
 from bench.check.cases import NotConforming
 from bench.check.losses import ALWAYS, LOSSES
+from bench.check.training import TRAINING
 from methods import registry
 
 __all__ = ["CHECKS", "Finding", "check", "check_method"]
 
-CHECKS: dict[str, Callable[[str], str]] = ALWAYS | LOSSES
+CHECKS: dict[str, Callable[[str], str]] = ALWAYS | LOSSES | TRAINING
 
 
 class Finding(NamedTuple):

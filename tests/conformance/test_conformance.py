@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from bench.check import CHECKS, check, check_method
 from bench.check.losses import ALWAYS, LOSSES
+from bench.check.training import TRAINING
 from methods import registry
 from methods.base import Batch, Method
 from methods.registry import register
@@ -30,8 +32,17 @@ def add(monkeypatch):
     return register("broken")
 
 
-@pytest.mark.parametrize("name", registry.names())
-@pytest.mark.parametrize("rule", [*ALWAYS, *LOSSES])
+ALSO_SHORT = {"coop_ce", "dspt", "joapr"}  # whether all others learn, too, is a long test
+
+
+def every_case():
+    for name in registry.names():
+        for rule in CHECKS:
+            long = rule == "learns" and name not in ALSO_SHORT
+            yield pytest.param(name, rule, marks=pytest.mark.long if long else ())
+
+
+@pytest.mark.parametrize(("name", "rule"), every_case())
 def test_registered_methods_conform(name, rule):
     finding = check(name, rule)
     trained = registry.load(name).train
@@ -56,6 +67,11 @@ def failures(cls, add):
 
 def test_a_good_method_passes(add):
     assert failures(Good, add) == {}
+
+
+def test_a_good_method_trains(add):
+    add(Good)
+    assert [check("broken", rule).state for rule in TRAINING] == ["ok"] * len(TRAINING)
 
 
 def test_a_method_without_documentation(add):
@@ -229,6 +245,59 @@ def test_a_loss_in_double_precision(add):
             return -batch.log_p_y.double()
 
     assert "losses are float32" in failures(Broken, add)["random draws"]
+
+
+def test_trainings_that_depend_on_each_other(add):
+    class Broken(Good):
+        __doc__ = Good.__doc__
+        seen: ClassVar[list[int]] = []
+
+        def loss(self, batch):
+            self.seen.append(1)
+            return -batch.log_p_y * (1 + len(self.seen) % 7)
+
+    add(Broken)
+    assert "end in different contexts" in check("broken", "same seed").reason
+    assert "keep all state in the instance" in check("broken", "alone and stacked").reason
+
+
+def test_a_method_that_peeks_at_the_true_labels(add):
+    """There is no way to them in the contract; this one climbs the call stack."""
+
+    class Broken(Good):
+        __doc__ = Good.__doc__
+
+        def loss(self, batch):
+            member = sys._getframe(1).f_locals["self"]
+            return torch.where(member.true[batch.index] == batch.labels, -batch.log_p_y, 0 * batch.log_p_y)
+
+    add(Broken)
+    assert "the true labels change what it learns" in check("broken", "clean labels unseen").reason
+    assert check("broken", "same seed").state == "ok"
+
+
+def test_a_method_that_learns_too_little_has_to_say_why(add, monkeypatch):
+    class Broken(Good):
+        __doc__ = Good.__doc__
+
+        def loss(self, batch):
+            return -1e-6 * batch.log_p_y
+
+    add(Broken)
+    assert "it has to gain 5 points, or say in `learns_little`" in check("broken", "learns").reason
+    monkeypatch.setattr(Broken, "learns_little", "it barely moves, on purpose")
+    assert check("broken", "learns").reason.endswith("(it barely moves, on purpose)")
+
+
+def test_a_failed_training_is_a_finding(add):
+    class Broken(Good):
+        __doc__ = Good.__doc__
+
+        def epoch_start(self, epoch, predict):
+            raise RuntimeError("out of ideas")
+
+    add(Broken)
+    assert check("broken", "same seed").reason == "broken on fashion_mnist: the run fails with RuntimeError: out of ideas"
 
 
 def test_findings_come_in_order_for_all_checks():
