@@ -145,7 +145,10 @@ class Pool:
     def _start(self, work: Work) -> Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(target=main, args=(there, work), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (EOFError, OSError) as error:  # the server that forks workers was killed
+            raise BenchError(f"no worker process can be started ({error}).", "Start again to continue.", ENVIRONMENT) from error
         there.close()
         worker = Worker(process, here, work)
         self.workers.append(worker)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import uuid
@@ -78,10 +79,10 @@ def run_grid(
         KeyboardInterrupt: Ctrl-C; finished runs are kept.
     """
     store = Store(root)
-    store.prepare()
     limit = {} if stack is None else {"stack": stack}
     devices = _devices(device, workers)
     plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, most_seconds=most_seconds, **limit)
+    store.prepare()
     _remember(grid, plan, store)
     counts, to_run = plan.counts, plan.counts["to_run"]
     tally = Tally(to_run, sum(shard.steps for shard in plan.shards))
@@ -90,6 +91,10 @@ def run_grid(
         reporter = make_reporter(style, tally)
         works = _works(devices[: len(plan.shards)], root, claims.owner, plugins=tuple(plugins), preset=grid.preset,
                        keep_context=keep_context, train=train)  # fmt: skip
+        if style != "quiet":
+            reporter.note(
+                f"{to_run} runs to do of {counts['total']}, in {len(plan.shards)} shards on {len(works)} workers; results: {root}"
+            )
         try:
             Pool(store, works, claims, reporter, stall).run(plan.shards)
         finally:
@@ -105,10 +110,12 @@ def _devices(device: str, workers: int | None) -> list[str]:
     """One entry per worker."""
     import torch  # noqa: PLC0415 - the command line's help must not wait for it
 
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise BenchError(f"device '{device}' is unknown.", "Use auto, cpu, cuda, cuda:1 or mps.")
     gpus = torch.cuda.device_count()
     if device in {"auto", "cuda"} and gpus:
         return [f"cuda:{index}" for index in range(gpus)]
-    if device == "cuda" or (device.startswith("cuda:") and int(device[5:] or 0) >= gpus):
+    if device == "cuda" or (device.startswith("cuda:") and int(device[5:]) >= gpus):
         raise BenchError(f"device '{device}' asks for a GPU that is not there ({gpus} found).", "Use --device auto.")
     if device in {"auto", "cpu"}:
         return ["cpu"] * (workers or cores())

@@ -118,8 +118,9 @@ def _engine() -> Train:
 
 
 def _prepare(work: Work) -> None:
-    """Output to the log, Ctrl-C left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's."""
+    """Output to the log, signals left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to every process of a job
     log = (work.root / work.log).open("a", encoding="utf-8", buffering=1)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)

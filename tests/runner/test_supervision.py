@@ -169,6 +169,13 @@ def test_results_that_cannot_be_stored_end_the_run_with_one_sentence(grid, root,
     assert run(grid, root, fake.train).done == 18
 
 
+@pytest.mark.parametrize(("changes", "options"), [({"preset": "none"}, {}), ({}, {"device": "gpu"}), ({}, {"device": "cuda:7"})])
+def test_bad_input_writes_nothing(grid, root, fake, changes, options):
+    with pytest.raises(BenchError):
+        run_grid(grid.model_copy(update=changes), root, train=fake.train, style="quiet", **options)
+    assert not root.exists()
+
+
 def test_a_plugin_that_the_workers_cannot_load_is_no_failed_run(grid, root, fake, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("raise RuntimeError('no')\n")
