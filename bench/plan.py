@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from bench.data.task import features_version, split_of
+from bench.data.task import check_ready, features_version, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import ENVIRONMENT, BenchError
@@ -158,8 +158,18 @@ def _states(runs: Iterable[RunSpec], store: Store) -> list[Cell]:
         state: State = "done" if run_id in done else "failed" if run_id in failed else "new"
         if state == "new" and spec.cell_id in cells_done:
             state = "stale"
-        cells.append(Cell(spec, versions, run_id, state))
+        why = "" if state == "done" else _unready(spec)
+        cells.append(Cell(spec, {}, "", "unavailable", why) if why else Cell(spec, versions, run_id, state))
     return cells
+
+
+def _unready(spec: RunSpec) -> str:
+    """Why a run could not start for lack of data; "" where it could."""
+    try:
+        check_ready(spec)
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 def _part(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:

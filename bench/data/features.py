@@ -82,16 +82,24 @@ class FeatureSet:
             raise BenchError(f"{folder} names {len(self.paths)} images but holds {self._starts[-1]} rows.", hint, ENVIRONMENT)
         self._row = {path: row for row, path in enumerate(self.paths)}
 
+    def check(self, paths: Sequence[str]) -> None:
+        """Whether all images asked for are there.
+
+        Raises:
+            BenchError: One is not; names it and the command that extracts it.
+        """
+        missing = [path for path in paths if path not in self._row]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise BenchError(f"No features of {missing[0]}{more} in {self.folder}.", _extract_hint(self.folder), ENVIRONMENT)
+
     def rows(self, paths: Sequence[str]) -> NDArray[np.float32]:
         """Features `[n, 1 + V, D]` of the images asked for, in that order.
 
         Raises:
             BenchError: An image is not in the cache; names it and the command that extracts it.
         """
-        missing = [path for path in paths if path not in self._row]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise BenchError(f"No features of {missing[0]}{more} in {self.folder}.", _extract_hint(self.folder), ENVIRONMENT)
+        self.check(paths)
         wanted = np.array([self._row[path] for path in paths], dtype=np.int64)
         out = np.empty((len(paths), 1 + self.views, self.dim), dtype=np.float32)
         owner = np.searchsorted(self._starts, wanted, side="right") - 1

@@ -178,6 +178,41 @@ def needed_images(card: Card, split: Split, shots: Iterable[int], seeds: Iterabl
     return Split([i for i in split.train if i in train], [i for i in split.val if i in val], split.test)
 
 
+@lru_cache(maxsize=4096)
+def _check_images(dataset: str, backbone: str, shots: int, seed: int, noise: NoiseSpec) -> None:
+    """Whether all images of a run are in the cache."""
+    split = split_of(dataset)
+    images = draw_images(load_card(dataset), split, shots, seed, noise)
+    for part, items in (("train", images.train), ("val", images.val), ("test", split.test)):
+        if items:
+            features_of(dataset, backbone, part).check([item.path for item in items])
+
+
+def check_ready(spec: RunSpec) -> None:
+    """Whether a run could start: its dataset can carry the noise, and all images it uses are in the cache, with enough views.
+
+    Raises:
+        BenchError: It could not, and why.
+    """
+    if spec.train is None:
+        features_of(spec.dataset, spec.backbone, "test").check([item.path for item in split_of(spec.dataset).test])
+        return
+    check_noise(load_card(spec.dataset), spec.noise)
+    _check_views(spec)
+    # Only protocols that replace images change which ones a run uses.
+    noise = spec.noise if spec.noise.protocol in REPLACING else NoiseSpec()
+    _check_images(spec.dataset, spec.backbone, spec.shots, spec.seed, noise)
+
+
+def _check_views(spec: RunSpec) -> None:
+    views = features_of(spec.dataset, spec.backbone, "train").views
+    if spec.views > views:
+        raise BenchError(
+            f"the run wants {spec.views} augmented views, the features of '{spec.dataset}' by '{spec.backbone}' have {views}.",
+            f"Set views = {views} in the grid, or extract anew with --views {spec.views}.",
+        )
+
+
 def _labels(items: list[Item]) -> Labels:
     return np.array([item.label for item in items], dtype=np.int64)
 
@@ -214,12 +249,8 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
             human=np.array([people[item.path] for item in items], dtype=np.int64) if people else None,
         )  # fmt: skip
 
-    views = features_of(spec.dataset, spec.backbone, "train").views if images.train else spec.views
-    if spec.views > views:
-        raise BenchError(
-            f"the run wants {spec.views} augmented views, the features of '{spec.dataset}' by '{spec.backbone}' have {views}.",
-            f"Set views = {views} in the grid, or extract anew with --views {spec.views}.",
-        )
+    if images.train:
+        _check_views(spec)
     train, val_rows = rows("train", images.train), rows("val", val)[:, 0]
     keep = protocol in REPLACING or card.train_labels == "human"
     return TaskData(

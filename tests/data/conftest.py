@@ -30,7 +30,7 @@ def home(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.delenv("BENCH_DATA", raising=False)
 
     def forget() -> None:
-        for cached in (load_card, task.split_of, task.task_digest, task.features_of, task._human):
+        for cached in (load_card, task.split_of, task.task_digest, task.features_of, task._human, task._check_images):
             cached.cache_clear()
 
     forget()

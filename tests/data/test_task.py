@@ -11,7 +11,7 @@ from bench.cli.features import app
 from bench.data.backbones import describe, save_description
 from bench.data.cards import load_card
 from bench.data.noise import make_noise
-from bench.data.task import draw_images, features_of, features_version, load_task, split_of
+from bench.data.task import check_ready, draw_images, features_of, features_version, load_task, split_of
 from bench.errors import BenchError
 from bench.seeds import derive
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
@@ -92,6 +92,23 @@ def test_what_trains_nothing_needs_the_test_part_only(animals, tmp_path):
     assert data.val.shape == (0, 16)
     assert data.test.shape == (21, 16)
     assert len(split_of("animals").train) == 36
+
+
+def test_whether_a_run_could_start_is_known_without_starting_it(home, class_folders, tiny_model):
+    words = ["extract", "--folder", class_folders, "--backbone", f"local-dir:{tiny_model}", "--workers", 0, "--views", 1,
+             "--shots", 4, "--seeds", 1, "--noise", "fp_symmetric=0.5"]  # fmt: skip
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    for ready in (spec(views=1), spec("symmetric", 0.9, views=0), spec("fp_symmetric", 0.25, views=1), spec(train=None)):
+        check_ready(ready)
+    for lacking, message in (
+        (spec(views=1, seed=2), "No features of "),
+        (spec(views=1, shots=8), "bench features extract animals --backbone tiny"),
+        (spec("fp_symmetric", 1.0, views=1), "No features of |needs more images"),
+        (spec(views=2), "wants 2 augmented views, the features of 'animals' by 'tiny' have 1"),
+        (spec("human", 1.0, views=1), "no labels for 'human'"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            check_ready(lacking)
 
 
 def test_training_labels_that_nobody_knows_are_not_called_true(animals, class_folders):
