@@ -15,6 +15,7 @@ from bench.errors import ENVIRONMENT, BenchError
 if TYPE_CHECKING:
     from bench.data.backbones import Backbone
     from bench.data.splits import Split
+    from bench.grid import Grid
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
 
@@ -93,20 +94,20 @@ class Show:
             typer.echo(f"{part}: {done}/{total} images {rate}{left}", err=True)
 
 
-def _needed(grid: Path | None, shots: list[int], seeds: list[int], noise: list[str], card_name: str) -> "Callable[[Split], Split]":
+def _needed(
+    grid: "Grid | None", shots: list[int], seeds: list[int], noise: list[str], card_name: str
+) -> "Callable[[Split], Split]":
     """What picks the images of a split that the runs use."""
     from bench.data.cards import load_card
     from bench.data.noise import kind
     from bench.data.task import needed_images
-    from bench.grid import read_grid
     from bench.spec import NoiseSpec
 
     pairs = [(name, float(rate or 0.75)) for name, _, rate in (text.partition("=") for text in noise) if kind(name)]
     noises = [NoiseSpec(), *(NoiseSpec(protocol=name, rate=rate) for name, rate in pairs)]
     if grid is not None:
-        asked = read_grid(grid)
-        shots, seeds = asked.shots, asked.seeds
-        noises = [NoiseSpec(protocol=name, rate=rate) for name, rates in asked.noise.items() for rate in rates if kind(name)]
+        shots, seeds = grid.shots, grid.seeds
+        noises = [NoiseSpec(protocol=name, rate=rate) for name, rates in grid.noise.items() for rate in rates if kind(name)]
     card = load_card(card_name)
     return lambda split: needed_images(card, split, shots, seeds, noises)
 
@@ -124,7 +125,7 @@ def extract(
     pretrained: str = PRETRAINED,
     weights: Path | None = WEIGHTS,
     slug: str = SLUG,
-    views: int = typer.Option(8, min=0, help="Augmented views of each training image, beside the clean one."),
+    views: int | None = typer.Option(None, min=0, help="Augmented views of a training image. Default: the grid's, else 8."),
     grid: Path | None = typer.Option(None, help="Encode what the runs of this grid use."),
     shots: list[int] = typer.Option([16], min=0, help="Without --grid: shots per class (0: all); may be repeated."),
     seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
@@ -137,13 +138,17 @@ def extract(
 ) -> None:
     """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
     from bench.data.prepare import folder_card, prepare
+    from bench.grid import read_grid
 
     if bool(card) == (folder is not None):
         raise BenchError("name either a dataset or --folder DIR.", "bench features extract caltech101 …, or --folder DIR.")
     if folder is not None:
         card = folder_card(folder, name or folder.expanduser().resolve().name, template)
+    asked = read_grid(grid) if grid else None
+    if views is None:
+        views = asked.views if asked else 8
     made = prepare(card, images, split, labels)
-    wanted = (lambda found: found) if everything else _needed(grid, shots, seeds, noise, card)
+    wanted = (lambda found: found) if everything else _needed(asked, shots, seeds, noise, card)
     chosen = _backbone(backbone, pretrained, weights, slug)
 
     from bench.data.backbones import EMBEDDED, save_description

@@ -36,7 +36,7 @@ def _sha256(path: Path) -> str:
 
 def _extract_hint(folder: Path) -> str:
     """The command that fills `<features>/<backbone>/<split>`."""
-    return f"Extract them with: bench features extract {folder.parent.parent.name} --backbone {folder.parent.name}"
+    return f"Extract them with: bench features extract {folder.parent.parent.name} --backbone {folder.parent.name} --grid GRID"
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

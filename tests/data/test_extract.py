@@ -91,6 +91,23 @@ def test_features_are_those_of_an_independent_preprocessing(home, class_folders,
         assert np.allclose(cached.rows([path])[0, 0], expected, atol=1e-3)
 
 
+def test_a_grid_says_what_is_encoded(home, class_folders, tiny_model):
+    grid = home / "grid.toml"
+    grid.write_text(
+        'methods = ["gce"]\ndatasets = ["animals"]\nviews = 1\nshots = [1, 3]\nseeds = [4, 5]\n'
+        "[noise]\nsymmetric = [0.5]\nfp_pairflip = [0.34, 1.0]\n"
+    )
+    words = ["--folder", class_folders, "--backbone", f"local-dir:{tiny_model}", "--workers", 0, "--grid", grid]
+    bench("extract", *words)
+    split, card, expected = split_of("animals"), load_card("animals"), set()
+    for shots in (1, 3):
+        for seed in (4, 5):
+            for noise in (NoiseSpec(), NoiseSpec(protocol="fp_pairflip", rate=1.0)):
+                expected |= {item.path for item in draw_images(card, split, shots, seed, noise).train}
+    assert set(features(home).paths) == expected
+    assert features(home).views == 1
+
+
 def test_views_depend_on_image_and_view_only(class_folders, tiny_model):
     encoder = load_encoder(resolve(f"local-dir:{tiny_model}"), "cpu")
     paths = ["red_fox/03.png", "blue_whale/01.png", "red_fox/00.png"]
