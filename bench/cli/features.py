@@ -67,7 +67,7 @@ class Show:
         self.bar = Progress(*Progress.get_default_columns(), console=Console(stderr=True)) if sys.stderr.isatty() else None
         self.started: dict[str, float] = {}
         self.tasks: dict[str, TaskID] = {}
-        self.said = time.monotonic()
+        self.said = self.last = time.monotonic()
 
     def __enter__(self) -> Callable[[str, int, int], None]:
         if self.bar:
@@ -81,7 +81,8 @@ class Show:
     def update(self, part: str, done: int, total: int) -> None:
         """After every batch."""
         now = time.monotonic()
-        since = now - self.started.setdefault(part, now)
+        since = now - self.started.setdefault(part, self.last)  # a part starts when the last update of the one before was
+        self.last = now
         rate = f"{done / since:.1f} images/s" if since else ""
         if self.bar:
             task = self.tasks.get(part)
