@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from bench.data.task import check_ready, features_version, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
-from bench.errors import ENVIRONMENT, BenchError
+from bench.errors import BenchError
 from bench.grid import Grid, dataset_name, fill_nested, split_cells
 from bench.spec import RunSpec, canonical, cell_of
 from bench.store import Store
@@ -124,12 +124,10 @@ def make_plan(
         most_seconds: A shard takes no longer than this, as far as the history tells.
 
     Raises:
-        BenchError: The grid is wrong, or the features of all its runs are missing.
+        BenchError: The grid is wrong.
     """
     runs, excluded = split_cells(grid)
     cells = _states(runs, store)
-    if all(cell.state == "unavailable" for cell in cells):
-        raise BenchError(cells[0].reason, code=ENVIRONMENT)
     wanted = {"new", "stale", "failed"} if retry_failed else {"new", "stale"}
     left, pace = [cell for cell in _part(cells, *part) if cell.state in wanted], _pace(store)
     shards = _shards(left, stack, workers, pace, most_seconds)

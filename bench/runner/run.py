@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
+from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.grid import Grid
 from bench.plan import Plan, make_plan
 from bench.runner.claims import Claims
@@ -82,6 +82,8 @@ def run_grid(
     limit = {} if stack is None else {"stack": stack}
     devices = _devices(device, workers)
     plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, most_seconds=most_seconds, **limit)
+    if plan.counts["unavailable"] == plan.counts["total"]:
+        raise BenchError(next(iter(plan.reasons("unavailable"))), code=ENVIRONMENT)
     store.prepare()
     _remember(grid, plan, store)
     counts, to_run = plan.counts, plan.counts["to_run"]

@@ -169,6 +169,15 @@ def test_results_that_cannot_be_stored_end_the_run_with_one_sentence(grid, root,
     assert run(grid, root, fake.train).done == 18
 
 
+def test_what_is_unavailable_leaves_the_grid_incomplete(grid, root, fake):
+    asked = grid.model_copy(update={"backbones": ["embedded", "RN50@none"]})
+    summary = run(asked, root, fake.train)
+    assert (summary.done, summary.unavailable, summary.code) == (18, 18, 4)
+    with pytest.raises(BenchError, match="RN50@none") as caught:
+        run(grid.model_copy(update={"backbones": ["RN50@none"]}), root, fake.train)
+    assert caught.value.code == 3
+
+
 @pytest.mark.parametrize(("changes", "options"), [({"preset": "none"}, {}), ({}, {"device": "gpu"}), ({}, {"device": "cuda:7"})])
 def test_bad_input_writes_nothing(grid, root, fake, changes, options):
     with pytest.raises(BenchError):
