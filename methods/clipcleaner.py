@@ -81,7 +81,7 @@ class CLIPCleaner(Method):
     def select(self, task: Task) -> np.ndarray:
         """The mask [N] of the samples judged clean."""
         labels = task.labels.cpu().numpy()
-        zero_shot = (task.zero_shot.double() / task.scale / self.temperature).softmax(dim=1).cpu().numpy()
+        zero_shot = (task.zero_shot.cpu().double() / task.scale / self.temperature).softmax(dim=1).numpy()
         clean, seed, rows = np.ones(len(labels), dtype=bool), task.draw_seed(), np.arange(len(labels))
         for p in (zero_shot, probe(task.images[0].cpu().numpy(), labels, task.num_classes)):
             score = np.log(p[rows, labels].clip(1e-12))

@@ -12,12 +12,12 @@ from methods.registry import register
 
 def left_out_predictions(features: Tensor, labels: Tensor, classes: int, ridge: float = 0.01) -> Tensor:
     """The class [N] that a ridge regression of the other samples' labels gives each sample (leave-one-out, in closed form)."""
-    x = torch.cat([features.double(), torch.ones(len(features), 1, device=features.device)], dim=1)  # [N, D + 1]
-    given = torch.nn.functional.one_hot(labels, classes).double()
-    solved: Tensor = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1], device=x.device), x.T)  # [D + 1, N]
+    x = torch.cat([features.cpu().double(), torch.ones(len(features), 1)], dim=1)  # [N, D + 1]
+    given = torch.nn.functional.one_hot(labels.cpu(), classes).double()
+    solved: Tensor = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]), x.T)  # [D + 1, N]
     leverage = (x * solved.T).sum(dim=1, keepdim=True)
     left_out: Tensor = (x @ (solved @ given) - leverage * given) / (1 - leverage)
-    return left_out.argmax(dim=1)
+    return left_out.argmax(dim=1).to(labels.device)
 
 
 def estimated_noise_rate(given: Tensor, one: Tensor, other: Tensor, classes: int) -> float:
@@ -35,7 +35,7 @@ def estimated_noise_rate(given: Tensor, one: Tensor, other: Tensor, classes: int
     """
 
     def agreement(a: Tensor, b: Tensor) -> float:
-        return max((classes * (a == b).double().mean().item() - 1) / (classes - 1), 1e-3)
+        return max((classes * (a == b).float().mean().item() - 1) / (classes - 1), 1e-3)
 
     skill = min(1.0, math.sqrt(agreement(given, one) * agreement(given, other) / agreement(one, other)))
     return (1 - skill) * (classes - 1) / classes

@@ -70,7 +70,7 @@ class JoAPR(Method):
             return
         log_p = predict()[0].log_softmax(dim=1)
         log_p_y = log_p.gather(1, self.task.labels[:, None])[:, 0]
-        losses = (-log_p_y - (log_p.exp() * log_p).sum(dim=1)).double().cpu().numpy()
+        losses = (-log_p_y - (log_p.exp() * log_p).sum(dim=1)).cpu().double().numpy()
         self.history = [*self.history[-4:], (losses - losses.min()) / max(np.ptp(losses), 1e-12)]
         p_clean, clean, self.threshold = partition(np.mean(self.history, axis=0), self.threshold, self.task.draw_seed())
         self.clean = torch.from_numpy(clean).to(self.clean.device)

@@ -13,6 +13,7 @@ def transport(logits: Tensor, reg: float) -> Tensor:
 
     In the log domain and in float64: plain Sinkhorn underflows to an all-zero plan at small `reg`.
     """
+    logits = logits.cpu() if logits.is_mps else logits  # MPS has no float64
     cost = -logits.double().softmax(dim=1).log_softmax(dim=1)
     rows, columns = (cost.new_full((size,), 1 / size) for size in cost.shape)
     plan: Tensor = ot.sinkhorn(rows, columns, cost, reg, method="sinkhorn_log", numItermax=1000, stopThr=1e-6, warn=False)
@@ -43,7 +44,8 @@ class NLPrompt(Method):
 
     def epoch_start(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002 - a hook's signature
         """Transport all samples to the classes."""
-        self.clean = transport(predict()[0], self.reg).argmax(dim=1) == self.task.labels
+        pseudo = transport(predict()[0], self.reg).argmax(dim=1)
+        self.clean = pseudo.to(self.task.labels.device) == self.task.labels
 
     def loss(self, batch: Batch) -> Tensor:
         """-log p_y of clean samples, 1 - p_y of the others, [B]."""

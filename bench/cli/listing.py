@@ -24,8 +24,9 @@ def methods(
     elif as_json:
         typer.echo(json.dumps([{"name": item.name, "summary": item.summary, "module": item.module} for item in known.values()]))
     else:
+        width = max(map(len, known))
         for item in sorted(known.values()):
-            typer.echo(f"{item.name:16} {item.summary}")
+            typer.echo(f"{item.name:{width}}  {item.summary}")
 
 
 def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
