@@ -62,7 +62,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     if runs.empty:
         raise BenchError("there is no finished run in these results.", "`bench status` tells what failed or is still to run.")
     _one_version(runs)
-    runs = runs.assign(trained=runs["train"] != UNTRAINED)
+    runs = runs.assign(trained=runs["train"] != UNTRAINED, identifiable=runs["identifiable"].astype(bool))
     _one_setting(runs)
     runs = runs.assign(label=_tell_apart(runs) + np.where(runs["oracle"].notna(), ORACLE, ""))
     twice = runs[runs.duplicated(CELL, keep=False)]
@@ -87,7 +87,7 @@ def _one_version(runs: pd.DataFrame) -> None:
     where_ = f"'{run['label']}' on {run['dataset']} at {setting_name(run['noise'], run['rate'])}, seed {run['seed']}"
     raise BenchError(
         f"{mixed['cell_id'].nunique()} cells hold several versions: {where_}, differs in {' and '.join(what)}.",
-        f"Choose one with --where {what[0]}={found[what[0]].max()}, or remove superseded runs (bench store gc).",
+        "Remove the superseded runs (bench store gc), and run again what is stale (bench plan shows it).",
     )
 
 

@@ -5,9 +5,21 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from bench.results import Results
 from reports import bayes, cells, gains, statistics
 from reports.analysis import ZERO_SHOT, Analysis
-from reports.tables import Cell, Table, dataset_table, gain_table, leaderboard_table, noise_table, p_text, standard_errors, value
+from reports.tables import (
+    Cell,
+    Table,
+    dataset_table,
+    gain_table,
+    leaderboard_table,
+    noise_table,
+    p_equals,
+    p_text,
+    standard_errors,
+    value,
+)
 
 
 def per_rate_table(analysis: Analysis) -> Table:
@@ -20,7 +32,7 @@ def per_rate_table(analysis: Analysis) -> Table:
     numbers = pd.concat(blocks, keys=shown, names=["setting"]).reset_index().rename(columns={"label": "method"})
     numbers["p_holm"] = statistics.holm(numbers["p"].to_numpy(dtype=float))
     columns = numbers[["method", "setting", "difference", "p_holm"]].itertuples(index=False)
-    text = {(method, setting): f"{value(d, signed=True)} (p = {p_text(p)})" for method, setting, d, p in columns}
+    text = {(method, setting): f"{value(d, signed=True)} ({p_equals(p)})" for method, setting, d, p in columns}
     rows = [(label, [Cell(text[label, name]) for name in shown]) for label in analysis.ranked if label != analysis.control]
     caption = (
         f"Secondary: difference to {analysis.control} in points at each setting, exact Wilcoxon over {len(analysis.datasets)} "
@@ -65,6 +77,24 @@ def pairs_table(analysis: Analysis) -> Table:
     caption = f"All pairs over {len(analysis.datasets)} datasets. {statistics.attainable(len(analysis.datasets), len(pairs))}"
     columns = ["difference", "p (Holm)", "P(worse)", "P(equivalent)", "P(better)"]
     return Table("pairs", "All pairs", caption, columns, rows, pd.DataFrame(numbers).set_index("first"))
+
+
+def published_table(results: Results) -> Table | None:
+    """Numbers that others have published, as imported: beside the runs, in no average and in no test. None where there are none."""
+    frame = results.frame[results.frame["source"] == "published"]
+    if frame.empty:
+        return None
+    frame = frame.assign(
+        setting=[cells.setting_name(noise, rate) for noise, rate in frame[["noise", "rate"]].itertuples(index=False)]
+    )
+    numbers = frame.pivot_table(index=["label", "dataset"], columns="setting", values="accuracy", aggfunc="mean")
+    settings = [str(name) for name in frame.sort_values(["rate", "noise"])["setting"].unique()]
+    keys = [f"{label} (published), {dataset}" for label, dataset in numbers.index]
+    values = numbers[settings].to_numpy(dtype=float).tolist()
+    rows = [(key, [Cell(value(x)) for x in row]) for key, row in zip(keys, values, strict=True)]
+    cited = sorted({str(one["citation"]) for one in results.environments() if "citation" in one})
+    caption = f"Published elsewhere, not run here: other shots, seeds or weights may lie behind them. {'; '.join(cited)}"
+    return Table("published", "Published elsewhere", caption, settings, rows, numbers[settings])
 
 
 def all_tables(analysis: Analysis, columns: tuple[str, ...] = (), pairs: bool = False) -> list[Table]:
@@ -116,7 +146,7 @@ def statistics_lines(analysis: Analysis) -> list[str]:
     lines = []
     if k >= 3 and n >= 2:
         test = statistics.friedman(scores.to_numpy())
-        f = f"F({test.df[0]}, {test.df[1]}) = {test.statistic:.2f}, p = {p_text(test.p)}"
+        f = f"F({test.df[0]}, {test.df[1]}) = {test.statistic:.2f}, {p_equals(test.p)}"
         lines.append(f"Do the {k} ranked methods differ at all? Friedman's test with Iman and Davenport's correction: {f}.")
     if len(analysis.versus):
         lines.append(statistics.attainable(n, len(analysis.versus)))

@@ -30,7 +30,7 @@ def panels(count: int, width: float = 1.95, height: float = 1.75, columns: int =
     """
     across = min(columns, count)
     down = -(-count // across)
-    left, right, bottom = 0.62, 0.1, 0.55
+    left, right, bottom = 0.75, 0.1, 0.55
     wide, high = width * across + left + right, height * down + bottom + top
     fig, grid = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False, figsize=(wide, high))
     fig.subplots_adjust(left / wide, bottom / high, 1 - right / wide, 1 - top / high, wspace=0.12, hspace=0.34)
@@ -122,8 +122,6 @@ def gain_map(gains: pd.DataFrame, control: str, title: str = "") -> Axes:
             linewidths=0.5, cbar_kws={"label": f"gain over {control}, points"}, xticklabels=True, yticklabels=True,
         )  # fmt: skip
         ax.set(xlabel="", ylabel="", title=title)
-        ax.tick_params(axis="x", rotation=45, length=0)
+        ax.tick_params(axis="x", rotation=90, length=0)
         ax.tick_params(axis="y", rotation=0, length=0)
-        for tick in ax.get_xticklabels():
-            tick.set_horizontalalignment("right")
     return ax

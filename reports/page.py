@@ -50,14 +50,18 @@ def page(
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("page.html.jinja").render(
         version=__version__,
-        headline=headline,
+        headline=[line.replace(" %", "\u00a0%") for line in headline],
         notes=analysis.notes,
         leaderboard=leaderboard(analysis, tables[0]),
         words=words,
         tables=tables[1:],
         pictures=[(base64.b64encode(path.read_bytes()).decode(), caption, path.stem) for path, caption in pictures],
         protocol=protocol(analysis.runs),
-        environments=[{key: _shown(value) for key, value in sorted(one.items())} for one in results.environments() if one],
+        environments=[
+            {key: _shown(value) for key, value in sorted(one.items())}
+            for one in results.environments()
+            if one and "citation" not in one  # a published number's
+        ],
         command=command,
         data=drill_down(analysis, records),
     )

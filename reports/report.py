@@ -120,6 +120,8 @@ def write(results: Results, analysis: Analysis, folder: Path, extras: Extras | N
     """
     extras = extras or Extras()
     tables, headline = evidence.all_tables(analysis, extras.columns, extras.pairs), sentences.headline_of(analysis)
+    published = evidence.published_table(results)
+    tables += [published] if published else []
     words = evidence.statistics_lines(analysis)
     try:
         for part in ("tables", "figures"):

@@ -4,7 +4,7 @@ import pandas as pd
 
 from reports import cells, statistics
 from reports.analysis import ZERO_SHOT, Analysis, Choices, analyse
-from reports.tables import p_text
+from reports.tables import p_equals, p_text
 
 
 def headline(frame: pd.DataFrame, choices: Choices | None = None) -> list[str]:
@@ -52,10 +52,10 @@ def significance(analysis: Analysis, p: float) -> str:
     """What an adjusted p means here, and whether it could have meant anything else."""
     least = min(1.0, statistics.smallest_p(len(analysis.datasets)) * len(analysis.versus))
     if p <= statistics.ALPHA:
-        return f"significant (Wilcoxon, Holm-adjusted p = {p_text(p)})"
+        return f"significant (Wilcoxon, Holm-adjusted {p_equals(p)})"
     if least > statistics.ALPHA:
         return f"too few datasets for any significance (the smallest attainable p is {p_text(least)} after Holm)"
-    return f"not significant (Wilcoxon, Holm-adjusted p = {p_text(p)})"
+    return f"not significant (Wilcoxon, Holm-adjusted {p_equals(p)})"
 
 
 def _cost(analysis: Analysis) -> str:

@@ -225,6 +225,11 @@ def p_text(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
+def p_equals(p: float) -> str:
+    """As in a sentence: "p = 0.012", "p < 0.0001"."""
+    return f"p = {p_text(p)}".replace("= <", "< ")
+
+
 def leaderboard_table(analysis: Analysis, columns: tuple[str, ...] = ()) -> Table:
     """The ranking with effects and tests against the control."""
     shown = list(columns or LEADERBOARD)

@@ -115,18 +115,18 @@ def test_the_page_opens_without_an_error_and_names_are_text(page):
 
 def test_sorting_by_click_and_by_keyboard(page):
     assert len(page.run(ROWS)) == 26
-    page.click("#board th:nth-child(4) button")  # clean
-    clean = "return [...document.querySelectorAll('#board tbody tr')].map(r => Number(r.cells[3].dataset.key))"
+    page.click("#board th:nth-child(5) button")  # clean
+    clean = "return [...document.querySelectorAll('#board tbody tr')].map(r => Number(r.cells[4].dataset.key))"
     values = page.run(clean)
     assert values == sorted(values, reverse=True)
-    assert page.run("return document.querySelector('#board th:nth-child(4)').getAttribute('aria-sort')") == "descending"
-    page.type("#board th:nth-child(4) button", "\ue007")  # Enter
+    assert page.run("return document.querySelector('#board th:nth-child(5)').getAttribute('aria-sort')") == "descending"
+    page.type("#board th:nth-child(5) button", "\ue007")  # Enter
     assert page.run(clean) == sorted(values)
     page.click("#board th:nth-child(1) button")
     names = page.run(ROWS)
     assert names == page.run("return arguments[0].slice().sort((a, b) => a.localeCompare(b))", names)
-    page.click("#board th:nth-child(7) button")  # p: the control and the oracle have none and stay last
-    assert page.run("return [...document.querySelectorAll('#board tbody tr')].slice(-2).map(r => r.cells[6].dataset.key)") == [
+    page.click("#board th:nth-child(8) button")  # p: the control and the oracle have none and stay last
+    assert page.run("return [...document.querySelectorAll('#board tbody tr')].slice(-2).map(r => r.cells[7].dataset.key)") == [
         "",
         "",
     ]
