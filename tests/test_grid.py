@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,9 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, says):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(BenchError, match="cannot be read"):
         read_grid(tmp_path / "none.toml")
+
+
+def test_the_grid_that_the_documentation_shows_is_a_grid():
+    text = (Path(__file__).parent.parent / "results" / "README.md").read_text()
+    shown = text.split("```toml\n")[1].split("```")[0]
+    assert Grid.model_validate(tomllib.loads(shown)).name == "first"

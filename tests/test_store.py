@@ -5,11 +5,14 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
+from bench.results import load
 from bench.store import SCHEMA_VERSION, Store
 
 RUN = "0123456789abcdef-01234567"
@@ -98,3 +101,37 @@ def test_two_processes_never_store_a_run_twice_or_half(store):
     for run_id in store.done():
         assert json.loads((store.runs / run_id / "record.json").read_text())["run_id"] == run_id
         assert sorted(path.name for path in (store.runs / run_id).iterdir()) == ["a.bin", "record.json"]
+
+
+@pytest.fixture
+def read_only():
+    """A finished store that this process cannot write to, root or not."""
+    folder = Path(tempfile.mkdtemp())
+    store = Store(folder / "results")
+    store.prepare()
+    store.write(record(spec=SPEC, versions={"method": 1, "engine": 1, "features": "f"}, metrics={"accuracy": 50.0}))
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield store
+    if root:
+        os.seteuid(0)
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+SPEC = {"method": {"name": "gce", "params": {}}, "dataset": "dtd", "task": "t", "backbone": "b", "views": 0, "shots": 1,
+        "noise": {"protocol": "clean", "rate": 0.0}, "seed": 1, "train": None}  # fmt: skip
+
+
+def test_a_read_only_store_is_read_but_not_written(read_only):
+    assert list(load(read_only.root).frame["accuracy"]) == [50.0]
+    with pytest.raises(BenchError, match="not writable"):
+        read_only.prepare()
+    with pytest.raises(BenchError, match="could not be stored"):
+        read_only.write(record(run_id="another-1"))
+    assert read_only.done() == {RUN}

@@ -6,6 +6,7 @@ after the run. So a claim holds while it is locked (same machine: a killed runne
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 EXPIRES = 600.0  # seconds without a sign of life
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links answer
 BEAT = 30.0  # seconds between signs of life
 
 
@@ -59,6 +61,10 @@ class Claims:
                 return False
             claim.unlink(missing_ok=True)
             return self.take(run_id)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return True  # nothing can be claimed on this file system; the store still keeps every run once
         self._held.add(run_id)
         return True
 

@@ -85,27 +85,34 @@ def run_grid(
     if plan.counts["unavailable"] == plan.counts["total"]:
         raise BenchError(next(iter(plan.reasons("unavailable"))), code=ENVIRONMENT)
     store.prepare()
-    _remember(grid, plan, store)
-    counts, to_run = plan.counts, plan.counts["to_run"]
-    tally = Tally(to_run, sum(shard.steps for shard in plan.shards))
-    if to_run:
-        claims = Claims(root)
-        reporter = make_reporter(style, tally)
-        works = _works(devices[: len(plan.shards)], root, claims.owner, plugins=tuple(plugins), preset=grid.preset,
-                       keep_context=keep_context, train=train)  # fmt: skip
-        if style != "quiet":
-            reporter.note(
-                f"{to_run} runs to do of {counts['total']}, in {len(plan.shards)} shards on {len(works)} workers; results: {root}"
-            )
-        try:
-            Pool(store, works, claims, reporter, stall).run(plan.shards)
-        finally:
-            reporter.close()
-            claims.close()
+    counts = plan.counts
+    tally = Tally(counts["to_run"], sum(shard.steps for shard in plan.shards))
+    try:
+        _remember(grid, plan, store)
+        if plan.shards:
+            owner = Claims(root)
+            works = _works(devices[: len(plan.shards)], root, owner.owner, plugins=tuple(plugins), preset=grid.preset,
+                           keep_context=keep_context, train=train)  # fmt: skip
+            _train(plan, Pool(store, works, owner, make_reporter(style, tally), stall), quiet=style == "quiet")
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise BenchError(f"{root}: {error.strerror}{where}.", "Free or unlock the disk and start again.", ENVIRONMENT) from error
     before = 0 if retry_failed else counts["failed"]
     return Summary(
         counts["total"], tally.done, counts["done"] + tally.cached, tally.failed + before, counts["unavailable"], tally.seconds
     )
+
+
+def _train(plan: Plan, pool: Pool, *, quiet: bool) -> None:
+    """Train the plan's shards; whatever happens, claims are given back and the last state is shown."""
+    if not quiet:
+        runs, shards = f"{plan.counts['to_run']} runs to do of {plan.counts['total']}", f"{len(plan.shards)} shards"
+        pool.reporter.note(f"{runs}, in {shards} on {len(pool.works)} workers; results: {pool.store.root}")
+    try:
+        pool.run(plan.shards)
+    finally:
+        pool.reporter.close()
+        pool.claims.close()
 
 
 def _devices(device: str, workers: int | None) -> list[str]:
