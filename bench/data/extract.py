@@ -23,6 +23,7 @@ from bench.data.backbones import Backbone
 from bench.data.features import FeatureWriter
 from bench.data.images import Reader
 from bench.data.weights import create_model
+from bench.errors import ENVIRONMENT, BenchError
 from bench.seeds import derive
 
 BLOCK = 1024  # images that are encoded between two writes, at most
@@ -54,10 +55,19 @@ class Encoder:
         return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
     def encode(self, images: torch.Tensor) -> NDArray[np.float32]:
-        """L2-normalised features [n, D] of preprocessed images [n, 3, H, W]."""
-        with torch.inference_mode():
-            features: NDArray[np.float32] = self.model.encode_image(images.to(self.device), normalize=True).float().cpu().numpy()
-        return features
+        """L2-normalised features [n, D] of preprocessed images [n, 3, H, W].
+
+        Raises:
+            BenchError: The device has too little memory for so many at once.
+        """
+        try:
+            with torch.inference_mode():
+                features: torch.Tensor = self.model.encode_image(images.to(self.device), normalize=True)
+        except torch.OutOfMemoryError as error:
+            message = f"{self.device} has too little memory for {len(images)} views at once."
+            raise BenchError(message, "Give a smaller --batch-size.", ENVIRONMENT) from error
+        rows: NDArray[np.float32] = features.float().cpu().numpy()
+        return rows
 
     def inputs(self, views: int, split: str) -> dict[str, Any]:
         """All that features depend on: what a cache's fingerprint is a hash of."""
@@ -178,5 +188,9 @@ def encode_images(
 
 
 def _write(writer: FeatureWriter, names: list[str], rows: list[NDArray[np.float32]]) -> None:
-    writer.append(names, np.concatenate(rows))
-    writer.commit()
+    try:
+        writer.append(names, np.concatenate(rows))
+        writer.commit()
+    except OSError as error:
+        message = f"features could not be written to {writer.folder} ({error.strerror})."
+        raise BenchError(message, "Free the disk, or set BENCH_FEATURES; what is written is kept.", ENVIRONMENT) from error

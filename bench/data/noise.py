@@ -143,7 +143,7 @@ def _instance(true: Labels, classes: int, rate: float, rng: np.random.Generator,
     given, scale = true.copy(), np.sqrt(features.shape[1])
     for label in np.unique(true[flip]):
         rows = np.flatnonzero(flip & (true == label))
-        projection = np.random.default_rng(projections[label]).normal(size=(features.shape[1], classes))
+        projection = np.random.default_rng(projections[label]).standard_normal((features.shape[1], classes), dtype=np.float32)
         scores = scale * features[rows] @ projection + gumbel[rows]
         scores[:, label] = -np.inf
         given[rows] = scores.argmax(1)
@@ -190,7 +190,7 @@ def replace_images(protocol: str, shots: list[Item], train: list[Item], classes:
         if rank >= max(due.values()):
             break
         label = shots[slot].label
-        others = [(label + 1) % classes] if protocol == "fp_pairflip" else sorted(pool)
+        others = [(label + 1) % classes] if protocol == "fp_pairflip" else list(pool)
         others = [other for other in others if other != label and pool.get(other)]
         if others:
             replacement = pool[others[int(rng.integers(len(others)))]].pop()

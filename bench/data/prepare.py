@@ -5,9 +5,12 @@ exist), `skipped.json` (unreadable images left out, with reasons) and one folder
 split files are needed again.
 """
 
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from bench.data.images import image_reader
 from bench.data.sources import read_source
 from bench.data.splits import Split, read_split, write_split
 from bench.data.task import cached_human, cached_split
-from bench.errors import BenchError
+from bench.errors import ENVIRONMENT, BenchError
 from bench.paths import data_root, datasets_root, features_root
 from bench.spec import digest
 
@@ -212,26 +215,38 @@ def extract(
     from bench.data.extract import encode_images  # noqa: PLC0415 - torch waits until something is encoded
 
     read = image_reader(made.card, made.images)
-    while True:
-        wanted = needed(made.split)
-        paths = {part: [item.path for item in items] for part, items in wanted._asdict().items()}
-        bad = dict.fromkeys(read.missing([path for part in paths.values() for path in part]), "no such file")
-        total = sum(len(part) for part in paths.values())
-        if len(bad) < total:
-            for part, names in paths.items():
+    with _alone(made, encoder.backbone.slug):
+        while True:
+            wanted = needed(made.split)
+            paths = {part: [item.path for item in items] for part, items in wanted._asdict().items()}
+            bad = dict.fromkeys(read.missing([path for part in paths.values() for path in part]), "no such file")
+            total = sum(len(part) for part in paths.values())
+            for part, names in paths.items() if len(bad) < total else ():
                 folder = made.folder / encoder.backbone.slug / part
                 here = [path for path in names if path not in bad]
-                shown = lambda done, of, part=part: progress(part, done, of)  # noqa: E731
+                shown = partial(progress, part)
                 bad |= encode_images(
                     encoder, folder, here, read, made.digest, views if part == "train" else 0, batch_size, workers, shown
                 )
-        if not bad:
-            return made
-        if not skip_bad or len(bad) == total:
-            raise BenchError(_bad_sentence(made, bad, total), _bad_hint(made, bad, total))
-        made = replace(made, skipped=made.skipped | bad)
-        _write_json(made.folder / "skipped.json", made.skipped)
-        write_split(cached_split(made.card), made.split, made.card.classes)
+            if not bad:
+                return made
+            if not skip_bad or len(bad) == total:
+                raise BenchError(_bad_sentence(made, bad, total), _bad_hint(made, bad, total))
+            made = replace(made, skipped=made.skipped | bad)
+            _write_json(made.folder / "skipped.json", made.skipped)
+            write_split(cached_split(made.card), made.split, made.card.classes)
+
+
+@contextmanager
+def _alone(made: Prepared, slug: str) -> Iterator[None]:
+    """Keeps a second extraction of the same features out."""
+    with (made.folder / f"{slug}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"another process is extracting '{made.card.name}' with '{slug}'."
+            raise BenchError(message, "Wait for it, and start again.", ENVIRONMENT) from error
+        yield
 
 
 def _bad_sentence(made: Prepared, bad: dict[str, str], total: int) -> str:

@@ -87,7 +87,7 @@ def _is_torchscript(path: Path) -> bool:
 def _load(model: torch.nn.Module, path: Path) -> None:
     """Load a checkpoint into a model; nothing is unpickled but tensors."""
     if _is_torchscript(path):
-        state = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        state = torch.jit.load(str(path), map_location="cpu").state_dict()
         model.load_state_dict({key: value for key, value in state.items() if key not in NOT_WEIGHTS})
     else:
         load_checkpoint(model, str(path), weights_only=True)

@@ -301,3 +301,29 @@ def test_a_slug_keeps_its_weights(home, tiny_model, tmp_path):
         describe("tinny")
     with pytest.raises(BenchError, match="is no name for a backbone"):
         resolve(f"local-dir:{tiny_model}", slug="../x")
+
+
+def test_two_extractions_at_once_too_little_memory_and_a_full_disk_are_told(home, class_folders, tiny_model, monkeypatch):
+    import fcntl
+
+    extract(class_folders, tiny_model, "--shots", 1)
+    with (home / "features" / "animals" / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BenchError, match="another process is extracting 'animals' with 'tiny'"):
+            extract(class_folders, tiny_model, "--shots", 2)
+
+    def full(self, images, normalize):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(open_clip.CLIP, "encode_image", full)
+        with pytest.raises(BenchError, match="Give a smaller --batch-size"):
+            extract(class_folders, tiny_model, "--shots", 2)
+
+    def no_space(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bench.data.features.np.save", no_space)
+    with pytest.raises(BenchError, match=r"No space left on device.*what is written is kept"):
+        extract(class_folders, tiny_model, "--shots", 4)
+    bench("verify", "animals")
