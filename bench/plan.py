@@ -186,9 +186,10 @@ def _shards(
         groups[stack_key(cell.spec)].append(cell)
     shards = []
     for group in groups.values():
-        together = _seconds(group, pace or {})
-        parts = max(-(-len(group) // size), math.ceil((together or 0) / most_seconds))
-        shards += [Shard(tuple(group[part::parts])) for part in range(min(parts, len(group)))]
+        together = _seconds(group, pace or {}) or 0.0
+        fitting = most_seconds * len(group) / together if together else math.inf
+        parts = -(-len(group) // int(max(1, min(size, fitting))))
+        shards += [Shard(tuple(group[part::parts])) for part in range(parts)]
     return sorted(shards, key=lambda shard: -shard.steps)
 
 

@@ -129,6 +129,8 @@ def run(
     )  # fmt: skip
     left = f", {summary.unavailable} without features (bench plan says which)" if summary.unavailable else ""
     typer.echo(f"{root}: {summary.done} runs done now, {summary.cached} before, {summary.failed} failed{left}", err=True)
+    if asked.select:
+        typer.echo(f"`bench report {root} --select {asked.select}` chooses the learning rates", err=True)
     return summary.code
 
 

@@ -148,7 +148,11 @@ class Pool:
         try:
             process.start()
         except (EOFError, OSError) as error:  # the server that forks workers was killed
-            raise BenchError(f"no worker process can be started ({error}).", "Start again to continue.", ENVIRONMENT) from error
+            raise BenchError(
+                f"no worker process can be started ({error}).",
+                "Start again to continue; a very long $TMPDIR prevents it.",
+                ENVIRONMENT,
+            ) from error
         there.close()
         worker = Worker(process, here, work)
         self.workers.append(worker)

@@ -22,6 +22,7 @@ from bench.runner.worker import Train, Work
 from bench.store import Store
 
 STALL = 900.0  # seconds without progress after which a worker counts as hung
+WORKER_MEMORY = 3e9  # bytes a CPU worker should find: libraries and a model take one, a stack the rest
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def run_grid(
         root: The results folder; made where it does not exist.
         plugins: Files that the workers load.
         device: "auto" (every GPU, else the CPU), "cpu", "cuda", "cuda:1" or "mps".
-        workers: Worker processes on the CPU; by default one per core, the threads divided among them.
+        workers: Worker processes on the CPU, which share its cores; by default one per core, as far as memory allows.
         part: (i, n): only the i-th of n parts, for schedulers of one's own.
         stack: Most runs of a shard.
         keep_context: Store the learned context tokens too.
@@ -127,7 +128,7 @@ def _devices(device: str, workers: int | None) -> list[str]:
     if device == "cuda" or (device.startswith("cuda:") and int(device[5:]) >= gpus):
         raise BenchError(f"device '{device}' asks for a GPU that is not there ({gpus} found).", "Use --device auto.")
     if device in {"auto", "cpu"}:
-        return ["cpu"] * (workers or cores())
+        return ["cpu"] * (workers or max(1, min(cores(), int(free_memory() / WORKER_MEMORY))))
     return [device]
 
 
@@ -135,6 +136,15 @@ def cores() -> int:
     """The cores this process may use: what the machine, the scheduler and taskset leave it."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))
+
+
+def free_memory() -> float:
+    """Bytes of memory that are free; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return math.inf
+    return 1024.0 * next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), math.inf)
 
 
 def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:

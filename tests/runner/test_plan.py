@@ -95,6 +95,10 @@ def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
     plan = make_plan(grid, store)
     assert plan.seconds == pytest.approx(0.5 * sum(shard.steps for shard in plan.shards))
     assert plan.seconds > 0
+    limit = 0.5 * 2.5 * run_steps(next(cell.spec for cell in plan.cells if cell.spec.train))
+    short = make_plan(grid, store, most_seconds=limit)
+    assert max(len(shard.cells) for shard in plan.shards) > max(len(shard.cells) for shard in short.shards) == 2
+    assert sum(len(shard.cells) for shard in short.shards) == sum(len(shard.cells) for shard in plan.shards)
 
 
 def test_labels_name_what_is_not_default(grid, store):
