@@ -160,12 +160,20 @@ def _unknown_place(card: Card) -> bool:
     return card.source is not None and data_root() is None and not Path(card.source.images).is_absolute()
 
 
+def _human_labels(card: Card) -> str:
+    if card.human is None:
+        return ""
+    root = data_root()
+    there = cached_human(card).is_file() or (root is not None and (root / card.human.file).is_file())
+    return f"; human labels {'there' if there else f'not there: {card.human.file} below $BENCH_DATA'}"
+
+
 def dataset_files(name: str) -> Finding:
     """A dataset's features, else its images and split: what is there, or exactly what is missing."""
     card = load_card(name)
     if card.source is None:
         return Finding("dataset", name, "ok", "ships with the suite")
-    human = f"; human labels {'kept' if cached_human(card).is_file() else 'not there: ' + card.human.file}" if card.human else ""
+    human = _human_labels(card)
     if made := _made(card):
         return Finding("dataset", name, "ok", f"features of {', '.join(made)}{human}")
     if _unknown_place(card):

@@ -60,6 +60,22 @@ def test_missing_images_are_counted_and_named(home, monkeypatch):
     assert found.detail == f"2 of 3 images are missing below {home / 'images'}, such as x.png"
 
 
+def test_human_labels_are_looked_for(home, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(home))
+    card = home / "mine.toml"
+    card.write_text(
+        'name = "mine"\ntitle = "t"\ntemplates = ["a {}."]\nclasses = ["a", "b"]\n'
+        '[source]\nformat = "lists"\nimages = "."\nsplit = "."\n[human]\nfile = "labels.json"\nsets = { mine = 10.0 }\n'
+    )
+    (home / "train.txt").write_text("x.png 0\n")
+    (home / "test.txt").write_text("y.png 1\n")
+    for name in ("x.png", "y.png"):
+        (home / name).touch()
+    assert "human labels not there: labels.json below $BENCH_DATA" in dataset_files(str(card)).detail
+    (home / "labels.json").touch()
+    assert "human labels there" in dataset_files(str(card)).detail
+
+
 def test_a_broken_cache_is_told_once_per_dataset(home, class_folders, tiny_model):
     words = [
         "extract",
