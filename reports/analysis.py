@@ -114,13 +114,24 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
     clean = cells.scores_at(runs, protocol, 0.0) if (runs["rate"] == 0).any() else None
     return Analysis(
         choices, runs, every, protocol, control, ranked, [*ranked, *(name for name in order if name not in ranked)], scores, clean,
-        versus, notes + _notes(frame, runs, protocol),
+        versus, notes + _notes(frame, runs, protocol) + _selected(choices),
     )  # fmt: skip
 
 
 def _versus(scores: pd.DataFrame, control: str, margin: float) -> pd.DataFrame:
     tests = statistics.against_control(scores, control, margin)
     return tests.join(statistics.intervals(scores, control)).join(bayes.against(scores, control, margin))
+
+
+def _selected(choices: Choices) -> list[str]:
+    if not choices.select:
+        return []
+    kind = (
+        "validation shots with the same noise"
+        if choices.select == "noisy_val"
+        else "clean validation, which makes every row an oracle"
+    )
+    return [f"learning rate chosen per method, dataset, noise setting and seed on {kind}"]
 
 
 def _notes(frame: pd.DataFrame, runs: pd.DataFrame, protocol: str) -> list[str]:

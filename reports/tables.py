@@ -15,13 +15,14 @@ from reports.analysis import Analysis, Choices, analyse
 Mark = Literal["", "best", "tied"]
 MISSING = "–"
 UNIDENTIFIABLE = " ‡"
+TIED = "{tied}"  # stands for the look that a way of writing gives to what is tied with the best
 RULE_OVER_DATASETS = (
-    "Bold: best mean. Italic (underlined in LaTeX): not significantly worse than it over datasets "
+    f"Bold: best mean. {TIED}: not significantly worse than it over datasets "
     "(two-sided exact Wilcoxon against the best, Holm, 5 %)."
 )
 RULE_ONE_DATASET = (
-    "Bold: best mean. Italic (underlined in LaTeX): within 1.96 standard errors of it, where an error counts both "
-    "test images, √(p(1 - p)/n), and seeds, s/√k."
+    f"Bold: best mean. {TIED}: within 1.96 standard errors of it, where an error counts both test images, √(p(1 - p)/n), "
+    "and seeds, s/√k."
 )
 ORACLE_NOTE = "† is told what nobody knows in practice, and competes for no mark."
 UNIDENTIFIABLE_NOTE = "‡ the true class is not the most likely label there, on at least one dataset: no part of the score."

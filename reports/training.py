@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures import behind, name_axes, panels
 from reports.style import RC, Style
@@ -18,13 +19,14 @@ ROLES = {
 
 
 def over_epochs(history: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean histories per method: the numeric columns averaged over runs, indexed by label and epoch.
+    """Mean histories per method: the numeric columns averaged over runs, indexed by label and epoch (from 1).
 
     Args:
         history: As `Results.history` gives it.
         runs: The runs to average over; `run_id` and `label` are read.
     """
     labelled = history.merge(runs[["run_id", "label"]], on="run_id")
+    labelled["epoch"] += 1  # recorded from 0
     return labelled.drop(columns="run_id").groupby(["label", "epoch"]).mean()
 
 
@@ -34,6 +36,8 @@ def _small_multiples(labels: list[str], draw: Callable[[Axes, str], None], x: st
         for ax, label in zip(axes, labels, strict=True):
             draw(ax, label)
             ax.set_title(label)
+            if x == "epoch":
+                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         name_axes(fig, x, y)
     return axes
 
@@ -78,7 +82,7 @@ def gradient_share(means: pd.DataFrame, order: list[str], looks: dict[str, Style
         ax.plot(shares.index, shares[label], color=looks[label].color, ls=looks[label].linestyle)
         ax.axhline(100 * noisy_share, color="#555555", ls="--", lw=1)
 
-    return _small_multiples(labels, draw, "epoch", "gradient from mislabelled samples, %")
+    return _small_multiples(labels, draw, "epoch", "gradient of mislabelled, %")
 
 
 def detection(runs: pd.DataFrame, order: list[str], looks: dict[str, Style]) -> list[Axes]:

@@ -125,7 +125,7 @@ def curves(row, epochs=30):
     t = np.arange(1, epochs + 1) / epochs
     speed = 1 + (len(row.label) % 5) / 4
     history = {
-        "epoch": np.arange(1, epochs + 1), "loss": 2 - t, "lr": np.full(epochs, 0.002), "ece": np.full(epochs, 5.0),
+        "epoch": np.arange(epochs), "loss": 2 - t, "lr": np.full(epochs, 0.002), "ece": np.full(epochs, 5.0),
         "accuracy": row.zero_shot + (row.accuracy - row.zero_shot) * t**0.5, "train_given": 40 + 30 * t**speed,
         "train_true": 60 + 20 * t - 18 * row.rate * t**2 * speed, "grad_clean": 1.2 - t,
         "grad_noisy": row.rate * (0.2 + 0.6 * t * speed) + 1e-3,

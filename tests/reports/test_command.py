@@ -102,3 +102,50 @@ def test_names_and_columns_are_the_users(run, stored, sim, tmp_path):
     table = (tmp_path / "out" / "tables" / "leaderboard.md").read_text()
     assert "| method | score | clean |" in table
     assert "| CoOp |" in table
+
+
+def test_compare_exits_5_when_something_got_significantly_worse(run, stored, sim):
+    before = sim.simulate(3, 10, 2)
+    after = before.copy()
+    after.loc[after["method"] == "gce", "accuracy"] -= 3.0
+    a, b = stored(before, "a.parquet"), stored(after, "b.parquet")
+    code, out, err = run("compare", a, b)
+    assert code == 5
+    assert "significantly worse: gce" in err
+    assert "worse" in out
+    code, out, _ = run("compare", a, a, "--json")
+    assert code == 0
+    assert json.loads(out)["worse"] == []
+    code, _, _ = run("compare", b, a)  # better is no failure
+    assert code == 0
+
+
+def test_a_learning_rate_grid_is_reported_both_ways(run, stored, sim, tmp_path):
+    path = stored(sim.simulate(2, 6, 2, lrs=(0.002, 0.02)))
+    code, out, _ = run("report", path, "--out", tmp_path / "all", "--control", "coop_ce lr=0.002")
+    assert code == 0
+    assert "gce lr=0.02" in out
+    code, out, _ = run("report", path, "--out", tmp_path / "chosen", "--select", "noisy_val")
+    assert code == 0
+    assert "lr=" not in out
+    assert "learning rate chosen" in (tmp_path / "chosen" / "report.html").read_text()
+
+
+def test_an_unwritable_folder_is_an_error_of_the_environment(run, stored, sim, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("report", stored(sim.simulate(2, 3, 1)), "--out", tmp_path / "file" / "out")
+    assert code == 3
+    assert "cannot be written" in err
+
+
+def test_the_page_escapes_what_results_say_and_needs_no_network(run, stored, sim, tmp_path):
+    frame = sim.simulate(3, 4, 1)
+    frame["label"] = frame["label"].replace({"gce": "<script>alert(1)</script>"})
+    run("report", stored(frame), "--out", tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "\\u003cscript\\u003ealert(1)" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "bench report" in page
