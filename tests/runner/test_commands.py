@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, where, and their exit codes."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -160,3 +161,11 @@ def test_durations_are_read_by_people(seconds, text):
 def test_an_empty_folder_is_no_store(bench, tmp_path):
     Store(tmp_path / "results").prepare()
     assert "0 runs done" in bench("status", "results")[1]
+
+
+@pytest.mark.parametrize(("module", "without"), [("bench.runner.status", "torch pandas"), ("bench.cli.commands", "torch pandas"),
+                                                 ("bench.results", "torch"), ("bench.exchange", "torch")])  # fmt: skip
+def test_what_answers_at_once_does_not_import_what_is_heavy(module, without):
+    code = f"import sys, {module}; print([name for name in {without!r}.split() if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

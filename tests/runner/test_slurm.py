@@ -179,6 +179,7 @@ def test_a_job_at_its_limit_is_requeued_and_continues(cluster, grid, root, fake,
     troubles.write_text("{}")
     subprocess.run(["scancel", "--signal=USR2", only], check=True)
     finish(root)
+    assert "Restarts=1" in subprocess.run(["scontrol", "show", "job", only], capture_output=True, text=True, check=True).stdout
     assert make_plan(grid, Store(root)).counts["done"] == 18
 
 
