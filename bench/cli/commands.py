@@ -2,14 +2,17 @@
 
 import typer
 
-from bench.cli import check, doctor, features, listing, noise, reporting, runs, storing
+from bench.cli import check, demo, doctor, export, features, listing, noise, perf, reporting, runs, storing
 
 
 def register(app: typer.Typer) -> None:
     """Add all commands to the application."""
+    app.command("demo")(demo.demo)
     app.command("methods")(listing.methods)
     app.command("datasets")(listing.datasets)
     app.command("report")(reporting.report)
+    app.command("perf")(perf.perf)
+    app.command("export")(export.export)
     app.command("compare")(reporting.compare)
     app.command("plan")(runs.plan)
     app.command("run")(runs.run)

@@ -46,10 +46,9 @@ def make_prompts(backbone: Backbone, names: Sequence[str], train: TrainSpec) -> 
     ahead = {"end": length, "middle": length // 2, "front": 0}[train.class_position]  # context tokens before the name
     sequences = []
     for name in names:
-        own = tokens.encode(name)
-        full_stop = tokens.encode(f"{name}.")[len(own) :] or tokens.encode(".")
-        words = (*[CONTEXT] * ahead, *own, *[CONTEXT] * (length - ahead), *full_stop)
-        sequence = (*tokens.start, *words, *tokens.end)
+        words = tokens.encode(f"{name}.")  # as one text: "o'clock!." ends in the single token "!."
+        own, full_stop = words[: len(tokens.encode(name))], words[len(tokens.encode(name)) :]
+        sequence = (*tokens.start, *[CONTEXT] * ahead, *own, *[CONTEXT] * (length - ahead), *full_stop, *tokens.end)
         if len(sequence) > backbone.tower.context_length:
             room = backbone.tower.context_length - (len(sequence) - len(own))
             raise BenchError(

@@ -100,8 +100,8 @@ class SharedPath:
         if rows is not None:
             attended, x = attended[:, rows], x[:, rows]  # [S, C, W]
         x = x + block.ls_1(block.attn.out_proj(attended))
-        x = x + block.ls_2(block.mlp(block.ln_2(x)))
-        return x
+        done: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+        return done
 
     def _attention(self, block: ResidualAttentionBlock, x: Tensor, mask: Tensor) -> Tensor:
         """Multi-head attention without its output projection, [S, P + T, W]: the prefix causally, the trie by chunks."""

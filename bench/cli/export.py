@@ -1,0 +1,18 @@
+"""`bench export`: a stored run's learned prompt, for use with plain open_clip."""
+
+from pathlib import Path
+
+import typer
+
+
+def export(
+    run_id: str = typer.Argument(help="A run of the store that kept its context (bench run --keep-context)."),
+    results: Path = typer.Option(Path("results/run"), "--results", help="The results folder."),
+    out: Path = typer.Option(Path("prompt"), "--out", help="The folder to write to."),
+) -> None:
+    """Write a run's class text features and exact prompt as files that plain open_clip users can load."""
+    from bench.engine.export import export as write
+    from bench.store import Store
+
+    for path in write(Store(results), run_id, out):
+        typer.echo(path)

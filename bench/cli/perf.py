@@ -1,0 +1,32 @@
+"""`bench perf`: the engine's speed on this machine."""
+
+import json
+
+import typer
+
+
+def perf(
+    threads: int = typer.Option(1, "--threads", help="Threads of torch."),
+    repeats: int = typer.Option(5, "--repeats", min=1, help="Timed rounds; medians are printed."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
+    from bench.engine import perf as timing
+
+    timing.check_threads(threads)
+    backbone = timing.random_backbone()
+    lines = []
+    for case in timing.CASES:
+        found = timing.time_case(backbone, case, repeats)
+        lines.append(found.as_dict())
+        if not as_json:
+            ratios = "  ".join(f"{name} {value:.2f}" for name, value in found.ratios.items())
+            typer.echo(
+                f"{found.name:14} {found.classes:4} classes {found.tokens:5} tokens  coop {found.coop:.3f} s  "
+                f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
+            )
+    lines.append(timing.embedded_rate() | {"threads": threads})
+    if as_json:
+        typer.echo(json.dumps(lines))
+    else:
+        typer.echo("{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s".format(**lines[-1]))

@@ -1,0 +1,66 @@
+"""A stored run's learned prompt as files that plain open_clip users can load."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.numpy import load as load_arrays
+from safetensors.torch import save_file
+
+from bench.data.cards import load_card
+from bench.engine.backbone import load_backbone
+from bench.engine.text import TextFeatures
+from bench.errors import BenchError
+from bench.spec import RunSpec
+from bench.store import Store
+
+README = """# The learned prompt of run {run_id}
+
+{label} on {dataset}, {noise} noise at rate {rate}, seed {seed}; backbone {backbone}.
+
+    import open_clip, torch
+    from safetensors.torch import load_file
+
+    made = load_file("classifier.safetensors")
+    text = made["text_features"]            # [C, D], L2-normalised, in the order of classes.json
+    image = model.encode_image(pixels, normalize=True)   # of the same open_clip backbone
+    logits = float(made["logit_scale"]) * image @ text.T
+
+`context` [n_ctx, width] are the learned tokens. They take the place of the first n_ctx token embeddings behind the start token; the
+prompt is "[context] class name." (class token at the {position}), with positional embeddings added as usual. `prompts.json` holds
+every class's token ids, -1 for a context token.
+"""
+
+
+def export(store: Store, run_id: str, out: Path, device: str = "cpu") -> list[Path]:
+    """Write classifier.safetensors, classes.json, prompts.json and a README.md for a run that kept its context.
+
+    Returns:
+        The files written.
+
+    Raises:
+        BenchError: No such run, or it did not keep its context.
+    """
+    folder = store.folder(run_id)
+    kept = folder / "context.safetensors"
+    if not kept.is_file():
+        raise BenchError(f"run {run_id} kept no context.", "Run it again with `bench run … --keep-context` into another folder.")
+    record = store.read(run_id)
+    spec = RunSpec.model_validate(record["spec"])
+    assert spec.train is not None
+    backbone, card = load_backbone(spec.backbone, device), load_card(spec.dataset)
+    contexts = torch.from_numpy(load_arrays(kept.read_bytes())["context"]).to(device)  # [K, n_ctx, W]
+    features = TextFeatures(backbone, card.class_names, spec.train)
+    with torch.no_grad():
+        text = features(contexts)[0]  # [C, D]; the first context is the one that classifies
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {"text_features": text, "context": contexts[0], "logit_scale": torch.tensor(backbone.scale)}
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, out / "classifier.safetensors")
+    (out / "classes.json").write_text(json.dumps(card.class_names, indent=1), encoding="utf-8")
+    (out / "prompts.json").write_text(json.dumps(features.prompts.sequences), encoding="utf-8")
+    words = README.format(
+        run_id=run_id, label=record.get("label", spec.method.name), dataset=spec.dataset, noise=spec.noise.protocol,
+        rate=spec.noise.rate, seed=spec.seed, backbone=spec.backbone, position=spec.train.class_position,
+    )  # fmt: skip
+    (out / "README.md").write_text(words, encoding="utf-8")
+    return [out / name for name in ("classifier.safetensors", "classes.json", "prompts.json", "README.md")]

@@ -1,0 +1,33 @@
+"""Metrics on cases worked by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.engine.metrics import accuracy, belief_quality, calibration_error
+
+
+def test_accuracy_is_percent():
+    scores = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 3.0]])
+    assert accuracy(scores, torch.tensor([0, 1, 1, 1])) == 75.0
+
+
+def test_calibration_error_by_hand():
+    # confidences .8 .8 .6 .6; right, wrong, right, right: bins |.5 - .8| · 2/4 + |1 - .6| · 2/4 = .35
+    probabilities = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.6, 0.4]])
+    assert calibration_error(probabilities.log(), torch.tensor([0, 1, 0, 0])) == pytest.approx(35.0, abs=1e-4)
+
+
+def test_a_sure_and_right_model_is_calibrated():
+    assert calibration_error(torch.tensor([[100.0, 0.0], [0.0, 100.0]]), torch.tensor([0, 1])) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_belief_quality_by_hand():
+    belief, clean = torch.tensor([0.9, 0.8, 0.7, 0.1]), np.array([True, True, False, False])
+    found = belief_quality(belief, clean)
+    assert found == {"belief_precision": pytest.approx(200 / 3), "belief_recall": 100.0, "belief_auroc": 100.0}
+
+
+def test_belief_without_wrong_labels_or_without_belief():
+    none = belief_quality(torch.zeros(3), np.array([True, True, True]))
+    assert none == {"belief_precision": None, "belief_recall": 0.0, "belief_auroc": None}

@@ -1,0 +1,204 @@
+"""Text features and their gradients against open_clip's own `encode_text`, in float64."""
+
+import logging
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.engine.backbone import text_tower, tokens_of
+from bench.engine.plain import PlainPath
+from bench.engine.prompts import initial_contexts, make_prompts
+from bench.engine.shared import SharedPath
+from bench.engine.text import TextFeatures
+from bench.errors import BenchError
+from bench.spec import TrainSpec
+from tests.engine.conftest import backbone_of, tiny, tokenizer
+
+WORDS = TrainSpec(ctx_init="a photo of a")
+DOUBLE = {
+    kind: (tiny(kind, torch.float64), backbone_of(tiny(kind, torch.float64))) for kind in ("clip", "quick_gelu", "custom", "siglip")
+}
+NAMES = ["cat", "sea lion", "sea horse", "sea", "cat", "737-200", "737-300", "Boeing 737-300ER", "ein Übermaß", "犬", "o'clock!"]
+
+
+def encode(model, texts):
+    return model.encode_text(tokenizer()(texts), normalize=True).float()
+
+
+@pytest.mark.parametrize("kind", ["clip", "quick_gelu", "custom"])
+@pytest.mark.parametrize("path", ["shared", "plain"])
+def test_context_of_words_gives_what_encode_text_gives(kind, path):
+    model, backbone = DOUBLE[kind]
+    features = TextFeatures(backbone, NAMES, WORDS, path)
+    context = initial_contexts(backbone, WORDS, seed=1, contexts=2, classes=len(NAMES))
+    expected = encode(model, [f"a photo of a {name}." for name in NAMES])
+    for found in features(context):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "position", "prompt"), [
+    ("clip", "front", "{} a photo of a."), ("clip", "middle", "a photo {} of a."), ("siglip", "end", "a photo of a {}."),
+])  # fmt: skip
+def test_other_layouts_and_towers_through_the_plain_path(kind, position, prompt):
+    model, backbone = DOUBLE[kind]
+    train = WORDS.model_copy(update={"class_position": position})
+    names = NAMES[:-1]  # "o'clock!." is cut after its own tokens, as CoOp does: no text gives that
+    features = TextFeatures(backbone, names, train)
+    assert features.reason.startswith("plain path: the ")
+    context = initial_contexts(backbone, train, seed=1, contexts=1, classes=len(names))
+    torch.testing.assert_close(features(context)[0], encode(model, [prompt.format(name) for name in names]), rtol=0, atol=1e-6)
+
+
+def test_class_specific_contexts():
+    model, backbone = DOUBLE["clip"]
+    train = WORDS.model_copy(update={"class_specific": True})
+    features = TextFeatures(backbone, ["cat", "dog"], train)
+    both = [backbone.tower.token_embedding(torch.tensor(tokenizer().encode(text))) for text in ("a photo of a", "a bad sketch of")]
+    found = features(torch.stack(both)[None])[0]
+    torch.testing.assert_close(found, encode(model, ["a photo of a cat.", "a bad sketch of dog."]), rtol=0, atol=1e-6)
+
+
+def test_zero_shot_prompts_and_truncation():
+    model, backbone = DOUBLE["clip"]
+    prompts = ["a photo of a cat.", "word " * 60]
+    torch.testing.assert_close(backbone.encode(prompts), encode(model, prompts), rtol=0, atol=1e-6)
+
+
+def test_padding_masked_tower():
+    model = tiny("padded")
+    backbone = backbone_of(model)
+    context = initial_contexts(backbone, WORDS, seed=1, contexts=1, classes=2)
+    expected = encode(model, ["a photo of a cat.", "a photo of a sea lion."])
+    torch.testing.assert_close(TextFeatures(backbone, ["cat", "sea lion"], WORDS)(context)[0], expected, rtol=0, atol=1e-5)
+
+
+def gradients(backbone, names, train, stack=2):
+    """Features and context gradients of the shared path and of full-length prompts through open_clip's modules."""
+    prompts = make_prompts(backbone, names, train)
+    context = torch.cat([initial_contexts(backbone, train, seed, 1, len(names)) for seed in range(stack)])
+    weights = torch.randn(stack, len(names), 24, generator=torch.Generator().manual_seed(0))
+    for path in (SharedPath(backbone.tower, prompts), PlainPath(backbone.tower, prompts, full=True)):
+        leaf = context.clone().requires_grad_()
+        text = path(leaf)
+        yield text.detach(), torch.autograd.grad((text * weights).sum(), leaf)[0]
+
+
+def assert_paths_agree(names, train):
+    (fast, fast_gradient), (plain, gradient) = gradients(DOUBLE["clip"][1], names, train)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(fast_gradient, gradient, rtol=1e-5, atol=1e-6 * float(gradient.abs().max()))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text("abxé犬-7 ", min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=40))
+def test_paths_agree_on_any_class_names(names):
+    assert_paths_agree(names, TrainSpec(n_ctx=4))
+
+
+@pytest.mark.parametrize("count", [1, 130, 1000])
+def test_paths_agree_on_few_and_many_classes(count):
+    assert_paths_agree([f"{n % 17} {n}" for n in range(count)], TrainSpec(n_ctx=4))
+
+
+def test_recomputed_layers_change_nothing(monkeypatch):
+    names = [f"name {n}" for n in range(30)]
+    kept = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
+    monkeypatch.setattr("bench.engine.shared.RECOMPUTE_ABOVE", 0)
+    recomputed = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
+    for a, b in zip(kept, recomputed, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_context_gradient_by_finite_differences():
+    backbone = DOUBLE["clip"][1]
+    path = SharedPath(backbone.tower, make_prompts(backbone, ["cat", "sea lion", "sea horse"], TrainSpec(n_ctx=2)))
+    context = initial_contexts(backbone, TrainSpec(n_ctx=2), 3, 1, 3).requires_grad_()
+    images = torch.nn.functional.normalize(torch.randn(6, 24, generator=torch.Generator().manual_seed(1)), dim=-1)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    # the tower's last step casts to float32, so the double reference of the loss goes around it
+    monkey = backbone.tower
+
+    def loss(x):
+        states = path_states(path, x)
+        text = torch.nn.functional.normalize(monkey.ln_final(states) @ monkey.projection, dim=-1)[0]
+        return torch.nn.functional.cross_entropy(14 * images.double() @ text.T, labels)
+
+    assert torch.autograd.gradcheck(loss, context, eps=1e-6, atol=1e-5)
+    (ours,) = torch.autograd.grad(torch.nn.functional.cross_entropy(14 * images @ path(context)[0].T, labels), context)
+    (exact,) = torch.autograd.grad(loss(context), context)
+    torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-7)
+
+
+def path_states(path, contexts):
+    """The shared path's states [S, C, W] before the final layer norm."""
+    caught = []
+    finish = path.tower.finish
+    object.__setattr__(path.tower, "finish", lambda x: caught.append(x) or finish(x))
+    try:
+        path(contexts)
+    finally:
+        object.__delattr__(path.tower, "finish")
+    return caught[0]
+
+
+def test_disagreeing_paths_fall_back_to_plain_and_say_so(monkeypatch, caplog):
+    whole = SharedPath.__call__
+    monkeypatch.setattr(SharedPath, "__call__", lambda self, contexts: whole(self, contexts) + 0.01)
+    with caplog.at_level(logging.WARNING):
+        features = TextFeatures(DOUBLE["clip"][1], NAMES, WORDS)
+    assert isinstance(features.path, PlainPath)
+    assert "differs by 1.0e-02" in features.reason
+    assert "differs by" in caplog.text
+
+
+def test_the_path_is_chosen_and_explained():
+    backbone = DOUBLE["clip"][1]
+    assert TextFeatures(backbone, NAMES, WORDS).reason.startswith("shared path: causal tower")
+    assert TextFeatures(backbone, NAMES, WORDS, "plain").reason == "plain path: asked for"
+    with pytest.raises(BenchError, match="not causal"):
+        TextFeatures(DOUBLE["siglip"][1], NAMES, WORDS, "shared")
+
+
+def test_bad_names_are_named():
+    backbone = DOUBLE["clip"][1]
+    with pytest.raises(BenchError, match="no class names"):
+        TextFeatures(backbone, [], WORDS)
+    with pytest.raises(BenchError, match=r"'x x x .*' has 40 tokens; behind 4 context tokens this backbone has room for 25"):
+        TextFeatures(backbone, ["cat", "x " * 39 + "x"], WORDS)
+
+
+def test_towers_that_cannot_be_tuned_are_refused():
+    model = tiny("custom")
+    model.text.cls_emb = torch.nn.Parameter(torch.zeros(32))
+    with pytest.raises(BenchError, match="CoCa"):
+        text_tower(model)
+    model.text = torch.nn.Linear(2, 2)
+    with pytest.raises(BenchError, match="Linear"):
+        text_tower(model)
+
+
+def test_half_precision_is_for_cuda():
+    features = TextFeatures(DOUBLE["clip"][1], NAMES, WORDS.model_copy(update={"precision": "bf16"}))
+    with pytest.raises(BenchError, match="for CUDA"):
+        features(torch.zeros(1, 4, 32, dtype=torch.float64))
+
+
+def test_a_tokenizer_without_start_token():
+    def siglip_like(texts):
+        rows = [[7 + len(word) for word in text.split()] for text in texts]
+        return torch.tensor([row + [1] * (8 - len(row)) for row in rows])
+
+    tokens = tokens_of(siglip_like)
+    assert (tokens.start, tokens.end, tokens.pad, tokens.encode("ab c")) == ((), (1,), 1, [9, 8])
+
+
+def test_initial_contexts_depend_on_the_seed_alone_and_begin_alike():
+    backbone = DOUBLE["clip"][1]
+    one, two = (initial_contexts(backbone, TrainSpec(), 5, k, 3) for k in (1, 2))
+    assert one.shape == (1, 16, 32)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(two[0], two[1])
+    many = initial_contexts(backbone, TrainSpec(n_ctx=200), 5, 2, 3)
+    assert abs(float(many.std()) - 0.02) < 0.001
