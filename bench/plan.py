@@ -1,6 +1,8 @@
 """The plan: which runs of a grid are done, failed or stale, which are to run, in which shards, and how long that takes."""
 
+import inspect
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,9 +14,10 @@ from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
 from bench.grid import Grid, dataset_name, fill_nested, split_cells
-from bench.spec import RunSpec, canonical, cell_of
+from bench.spec import RunSpec, canonical, cell_of, digest
 from bench.store import Store
 from methods import registry
+from methods.registry import PLUGIN
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
 Pace = dict[tuple[str, str], float]  # seconds per training step, by (dataset, backbone) and by ("", backbone)
@@ -71,6 +74,8 @@ class Plan:
 def versions_of(spec: RunSpec) -> dict[str, Any]:
     """The versions of what computes a run: method (and methods it is composed with), engine and features.
 
+    A plugin file is being worked on, so its content counts as well as the method's own version.
+
     Raises:
         BenchError: The run's features are missing or damaged.
     """
@@ -81,6 +86,8 @@ def versions_of(spec: RunSpec) -> dict[str, Any]:
         "engine": ENGINE_VERSION,
         "features": features_version(spec.dataset, spec.backbone),
     }
+    if cls.__module__.startswith(PLUGIN):
+        versions["source"] = digest(inspect.getsource(sys.modules[cls.__module__]))
     return versions | {"nested": nested} if nested else versions
 
 

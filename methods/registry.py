@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 ENTRY_POINTS = "noisy_prompt_bench.methods"
+PLUGIN = "bench_plugin_"  # begins the module names of plugin files
 _M = TypeVar("_M", bound="Method")
 _classes: dict[str, "type[Method]"] = {}
 
@@ -121,7 +122,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 def load_plugin(path: Path) -> None:
     """Run a plugin file, which registers its methods under their names."""
-    name = f"bench_plugin_{path.stem}"
+    name = f"{PLUGIN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"plugin '{path}' is no Python file")

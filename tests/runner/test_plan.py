@@ -132,3 +132,23 @@ def test_ten_thousand_cells_are_one_plan(grid: Grid, store):
     plan = make_plan(big, store)
     assert plan.counts["total"] == 10_002
     assert plan.counts["to_run"] == 10_002
+
+
+def test_an_edited_plugin_makes_its_runs_stale(grid, store, tmp_path):
+    from methods import registry
+
+    plugin = tmp_path / "mine.py"
+    text = 'from methods import Method, register\n\n@register("mine")\nclass Mine(Method):\n    """Mine."""\n'
+    asked = grid.model_copy(update={"methods": ["mine"]})
+    try:
+        for expected in ("new", "stale"):
+            plugin.write_text(text)
+            registry.load_plugin(plugin)
+            cells = make_plan(asked, store).cells
+            assert {cell.state for cell in cells} == {expected}
+            for cell in cells:
+                finish(store, cell)
+            assert {cell.state for cell in make_plan(asked, store).cells} == {"done"}
+            text += "    # another loss\n"
+    finally:
+        del registry._classes["mine"]
