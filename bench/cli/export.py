@@ -7,7 +7,7 @@ import typer
 
 def export(
     run_id: str = typer.Argument(help="A run of the store that kept its context (bench run --keep-context)."),
-    results: Path = typer.Option(Path("results/run"), "--results", help="The results folder."),
+    results: Path = typer.Option(..., "--results", help="The results folder that the run is in."),
     out: Path = typer.Option(Path("prompt"), "--out", help="The folder to write to."),
 ) -> None:
     """Write a run's class text features and exact prompt as files that plain open_clip users can load."""

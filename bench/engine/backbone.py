@@ -123,6 +123,6 @@ def load_backbone(slug: str, device: str = "cpu") -> Backbone:
 
     described = describe(slug)
     model = create_model(described)
-    scale = float(model.logit_scale.exp())
+    scale = float(model.logit_scale.detach().exp())
     model.visual = nn.Identity()
     return Backbone(text_tower(model.to(device)), tokens_of(create_tokenizer(described)), scale)

@@ -130,16 +130,8 @@ def time_case(backbone: Backbone, case: Case, repeats: int) -> Timing:
         return run
 
     left, right = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
-    taken = medians(
-        {
-            "coop": step(coop),
-            "cut": step(cut),
-            "ours": step(shared, case.stacked),
-            "alone": step(shared),
-            "square": lambda: left @ right,
-        },
-        repeats,
-    )
+    ours = {"ours": step(shared, case.stacked), "alone": step(shared)}
+    taken = medians({"coop": step(coop), "cut": step(cut), **ours, "square": lambda: left @ right}, repeats)
     rate = 2 * SQUARE**3 / taken["square"]
     tokens = shared.prefix + shared.nodes
     return Timing(
@@ -160,10 +152,9 @@ def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
     started = time.perf_counter()
     train_stack(specs, device="cpu", progress=counted.append)
     seconds = time.perf_counter() - started
-    classes = len(load_card(dataset).classes)
     return {
         "name": f"embedded, {dataset}",
-        "classes": classes,
+        "classes": len(load_card(dataset).classes),
         "stacked": len(specs),
         "run_steps_per_second": sum(counted) / seconds,
     }
