@@ -1,6 +1,8 @@
 """Weights of open_clip models, found on this machine and loaded without running anything that a file holds."""
 
+import logging
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,8 @@ def _is_torchscript(path: Path) -> bool:
 def _load(model: torch.nn.Module, path: Path) -> None:
     """Load a checkpoint into a model; nothing is unpickled but tensors."""
     if _is_torchscript(path):
-        state = torch.jit.load(str(path), map_location="cpu").state_dict()
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch has no other reader of these files
+            state = torch.jit.load(str(path), map_location="cpu").state_dict()
         model.load_state_dict({key: value for key, value in state.items() if key not in NOT_WEIGHTS})
     else:
         load_checkpoint(model, str(path), weights_only=True)
@@ -104,24 +107,33 @@ def create_model(backbone: Backbone) -> Any:
         raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
     if sha256_of(path) != backbone.sha256:
         raise BenchError(f"{path} is no longer the file that '{backbone.slug}' names.", "Put the file back.", ENVIRONMENT)
-    if backbone.model.startswith("local-dir:"):
-        return open_clip.create_model(backbone.model, precision="fp32").eval()
-    tag = open_clip.get_pretrained_cfg(backbone.model, backbone.pretrained) if backbone.pretrained else {}
-    model = open_clip.create_model(
-        backbone.model,
-        precision="fp32",
-        force_quick_gelu=backbone.quick_gelu,
-        force_preprocess_cfg={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
-        pretrained_text=False,
-    )
     try:
-        _load(model, path)
+        model = _with_weights(backbone, path)
     except Exception as error:
         reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise BenchError(
             f"{path} does not load as weights of {backbone.model}: {reason}", "Name the model they belong to."
         ) from error
     return model.eval()
+
+
+def _with_weights(backbone: Backbone, path: Path) -> Any:
+    if backbone.model.startswith("local-dir:"):
+        return open_clip.create_model(backbone.model, precision="fp32")
+    tag = open_clip.get_pretrained_cfg(backbone.model, backbone.pretrained) if backbone.pretrained else {}
+    logging.disable(logging.WARNING)  # open_clip warns that the model it makes here has no weights yet
+    try:
+        model = open_clip.create_model(
+            backbone.model,
+            precision="fp32",
+            force_quick_gelu=backbone.quick_gelu,
+            force_preprocess_cfg={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
+            pretrained_text=False,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    _load(model, path)
+    return model
 
 
 def create_tokenizer(backbone: Backbone) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -38,7 +39,7 @@ def same(model, other):
     return all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-def test_checkpoints_of_every_kind_load_alike(named, tmp_path):
+def test_checkpoints_of_every_kind_load_alike(named, tmp_path, caplog):
     state = named.state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.pt")
@@ -48,8 +49,21 @@ def test_checkpoints_of_every_kind_load_alike(named, tmp_path):
         backbone = resolve(NAME, weights=tmp_path / name)
         assert not backbone.quick_gelu
         assert same(create_model(backbone), named)
+        assert not caplog.records
         slugs.append(backbone.slug)
     assert slugs == [f"{NAME}@a", f"{NAME}@b", f"{NAME}@c-d"]
+
+
+def test_a_damaged_model_folder_is_told(tiny_model, tmp_path, caplog):
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_model, folder)
+    weights_file = folder / "open_clip_model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:5000])
+    with pytest.raises(BenchError, match="does not load as weights of local-dir"):
+        create_model(resolve(f"local-dir:{folder}"))
+    weights_file.unlink()
+    with pytest.raises(BenchError, match=r"lacks open_clip_config\.json or open_clip_model\.safetensors"):
+        resolve(f"local-dir:{folder}")
 
 
 def test_openais_archives_load_with_their_quick_gelu(named, tmp_path):
