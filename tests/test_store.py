@@ -75,6 +75,17 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
     assert not list(store.tmp.iterdir())
 
 
+def test_a_run_that_cannot_be_renamed_into_place_is_not_mistaken_for_a_stored_one(store, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    for status in ("done", "failed"):
+        with pytest.raises(BenchError, match="No space left on device"):
+            store.write(record(status))
+    assert not list(store.tmp.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match="not writable") as caught:
