@@ -74,8 +74,9 @@ def _protocol(runs: pd.DataFrame, wanted: str) -> str:
 
 
 def _control(labels: list[str], wanted: str) -> str:
-    if wanted in labels:
-        return wanted
+    for name in (wanted, wanted + cells.ORACLE):
+        if name in labels:
+            return name
     if wanted == CONTROL:  # the default: a report without it has no tests against a control
         return ""
     raise BenchError(f"control '{wanted}' is not among the methods.", nearest(wanted, labels))
@@ -85,7 +86,7 @@ def prepare(frame: pd.DataFrame, choices: Choices) -> pd.DataFrame:
     """The frame after `--where`, `--select` and the user's names."""
     frame = cells.where(frame, choices.where)
     if choices.select:
-        frame = select(frame, choices.select)
+        frame = select(frame, choices.select, partial=bool(choices.allow_missing))
     return frame.assign(label=frame["label"].replace(dict(choices.names)))
 
 
@@ -107,6 +108,8 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
     scores = cells.primary_scores(runs, protocol)
     order = list(scores.mean().sort_values(ascending=False, kind="stable").index)
     ranked = [label for label in order if choices.with_oracles or not label.endswith(cells.ORACLE)]
+    if not ranked:
+        raise BenchError("all methods are oracles, which compete with nobody.", "Let them compete with --with-oracles.")
     control = _control(ranked, choices.control)
     versus = _versus(scores[ranked], control, choices.margin) if control else pd.DataFrame()
     if not control:

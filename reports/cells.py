@@ -121,8 +121,12 @@ def _tell_apart(runs: pd.DataFrame) -> pd.Series:
         keys = [k for k in next(iter(protocols.values())) if len({json.dumps(p.get(k)) for p in protocols.values()}) > 1]
         for text, protocol in protocols.items():
             rows = (runs["label"] == label) & (runs["train"] == text)
-            labels[rows] = " ".join([str(label), *(f"{key}={protocol[key]:g}" for key in keys)])
+            labels[rows] = " ".join([str(label), *(f"{key}={_text(protocol.get(key))}" for key in keys)])
     return labels
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def settings(runs: pd.DataFrame) -> pd.DataFrame:
@@ -266,6 +270,8 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
     wanted = runs[runs["label"].isin(holes["label"])]
     protocols = [json.loads(text) for text in wanted.loc[wanted["trained"], "train"].unique()]
     train = {key: _one_or_all([protocol[key] for protocol in protocols]) for key in (protocols[0] if protocols else {})}
+    if isinstance(train.get("lr"), str):  # chosen by `reports.selection`, which names the grid it chose from
+        train["lr"] = [float(rate) for rate in train["lr"].split(" of ")[1].split(", ")]
     noise: dict[str, list[float]] = {}
     for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
         noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))

@@ -133,10 +133,14 @@ def errors(analysis: Analysis) -> str:
     spread = float(analysis.scores[analysis.ranked].sub(analysis.scores[analysis.ranked].mean(axis=1), axis=0).std().mean())
     seeds = groups.std().mean()
     return (
-        f"Three errors: of a test set (median {images.median():.0f} images), {sampling:.1f} points per dataset; of seeds, "
-        f"{seeds:.1f} points (standard deviation of one run); between datasets, {spread:.1f} points (standard deviation of a "
-        "method's difference to the mean method). The tests over datasets contain all three."
+        f"Three errors: of a test set (median {images.median():.0f} images), {_points(sampling)} per dataset; of seeds, "
+        f"{_points(seeds)} (standard deviation of one run); between datasets, {_points(spread)} (standard deviation of a method's "
+        "difference to the mean method). The tests over datasets contain all three."
     )
+
+
+def _points(number: float) -> str:
+    return f"{number:.1f} points" if np.isfinite(number) else "unknown (there is only one)"
 
 
 def statistics_lines(analysis: Analysis) -> list[str]:

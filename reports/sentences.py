@@ -1,5 +1,6 @@
 """What a report says in words. Every sentence follows from numbers by a rule that a test knows."""
 
+import numpy as np
 import pandas as pd
 
 from reports import cells, statistics
@@ -36,7 +37,7 @@ def noise_range(analysis: Analysis) -> str:
 
 def _best(analysis: Analysis) -> str:
     best, control = analysis.ranked[0], analysis.control
-    place = f"Over {len(analysis.datasets)} datasets {noise_range(analysis)}"
+    place = f"Over {len(analysis.datasets)} dataset{'s' * (len(analysis.datasets) > 1)} {noise_range(analysis)}"
     start = f"{place}, {best} has the highest mean accuracy, {float(analysis.scores[best].mean()):.1f} %"
     if not control or len(analysis.ranked) < 2:
         return f"{start}."
@@ -44,8 +45,8 @@ def _best(analysis: Analysis) -> str:
     row = analysis.versus.T[other if best == control else best]
     sign = -1 if best == control else 1
     low, high = sorted((sign * row["low"], sign * row["high"]))
-    interval = f"95 % interval over datasets {low:.1f} to {high:.1f}"
-    return f"{start}: {sign * row['difference']:.1f} points above {other} ({interval}); {significance(analysis, row['p_holm'])}."
+    interval = f" (95 % interval over datasets {low:.1f} to {high:.1f})" if np.isfinite(low) else ""
+    return f"{start}: {sign * row['difference']:.1f} points above {other}{interval}; {significance(analysis, row['p_holm'])}."
 
 
 def significance(analysis: Analysis, p: float) -> str:

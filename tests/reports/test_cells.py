@@ -115,6 +115,18 @@ def test_learning_rates_become_rows_of_their_own(sim):
     assert set(runs["label"]) == {"coop_ce lr=0.002", "coop_ce lr=0.02", "gce lr=0.002", "gce lr=0.02", "zero_shot"}
 
 
+def test_other_training_keys_tell_rows_apart_too(sim):
+    frame = sim.simulate(2, 3, 1)
+    other = frame[frame["method"] == "gce"].assign(train=json.dumps(sim.TRAIN | {"precision": "bf16"}))
+    other = other.assign(cell_id=other["cell_id"] + "b", run_id=other["run_id"] + "b")
+    assert set(cells.comparable(pd.concat([frame, other]))["label"]) == {
+        "coop_ce",
+        "gce precision=fp32",
+        "gce precision=bf16",
+        "zero_shot",
+    }
+
+
 def test_oracles_are_marked(sim):
     runs = cells.comparable(sim.simulate(25, 2, 1))
     assert "clean_only †" in set(runs["label"])

@@ -36,6 +36,12 @@ def stored(tmp_path, sim):
     return stored
 
 
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Figures are most of a report's time, and one test draws them."""
+    monkeypatch.setattr("reports.report.drawings", lambda *_: iter(()))
+
+
 def test_report_writes_tables_and_figures_and_says_the_headline(run, stored, sim, tmp_path):
     code, out, _ = run("report", stored(sim.simulate(4, 6, 2)), "--out", tmp_path / "out")
     assert code == 0
@@ -53,7 +59,7 @@ def test_report_writes_tables_and_figures_and_says_the_headline(run, stored, sim
     assert table.loc["gce", "symmetric 0.5 std"] == pytest.approx(gce.groupby("seed")["accuracy"].mean().std())
 
 
-def test_json_goes_to_stdout_alone(run, stored, sim, tmp_path):
+def test_json_goes_to_stdout_alone(run, stored, sim, tmp_path, without_figures):
     code, out, _ = run("report", stored(sim.simulate(4, 6, 2)), "--out", tmp_path / "out", "--json")
     assert code == 0
     rows = json.loads(out)
@@ -62,7 +68,7 @@ def test_json_goes_to_stdout_alone(run, stored, sim, tmp_path):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_incomplete_results_exit_4_and_say_what_runs_them(run, stored, sim, tmp_path):
+def test_incomplete_results_exit_4_and_say_what_runs_them(run, stored, sim, tmp_path, without_figures):
     frame = sim.simulate(4, 6, 2)
     hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.5)
     path = stored(frame[~hole])
@@ -97,7 +103,7 @@ def test_bad_options_are_one_sentence_and_write_nothing(run, stored, sim, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_names_and_columns_are_the_users(run, stored, sim, tmp_path):
+def test_names_and_columns_are_the_users(run, stored, sim, tmp_path, without_figures):
     run("report", stored(sim.simulate(3, 6, 2)), "--out", tmp_path / "out", "--name", "coop_ce=CoOp", "--columns", "score,clean")
     table = (tmp_path / "out" / "tables" / "leaderboard.md").read_text()
     assert "| method | score | clean |" in table
@@ -120,7 +126,7 @@ def test_compare_exits_5_when_something_got_significantly_worse(run, stored, sim
     assert code == 0
 
 
-def test_a_learning_rate_grid_is_reported_both_ways(run, stored, sim, tmp_path):
+def test_a_learning_rate_grid_is_reported_both_ways(run, stored, sim, tmp_path, without_figures):
     path = stored(sim.simulate(2, 6, 2, lrs=(0.002, 0.02)))
     code, out, _ = run("report", path, "--out", tmp_path / "all", "--control", "coop_ce lr=0.002")
     assert code == 0
@@ -131,14 +137,24 @@ def test_a_learning_rate_grid_is_reported_both_ways(run, stored, sim, tmp_path):
     assert "learning rate chosen" in (tmp_path / "chosen" / "report.html").read_text()
 
 
-def test_an_unwritable_folder_is_an_error_of_the_environment(run, stored, sim, tmp_path):
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 1), (2, 2, 1)])
+def test_the_smallest_results_still_make_a_report(run, stored, sim, tmp_path, shape):
+    code, out, _ = run(
+        "report", stored(sim.simulate(*shape, noise=(("clean", 0.0), ("symmetric", 0.5)))), "--out", tmp_path / "out"
+    )
+    assert code == 0
+    assert "nan" not in out
+    assert "nan" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_an_unwritable_folder_is_an_error_of_the_environment(run, stored, sim, tmp_path, without_figures):
     (tmp_path / "file").write_text("")
     code, _, err = run("report", stored(sim.simulate(2, 3, 1)), "--out", tmp_path / "file" / "out")
     assert code == 3
     assert "cannot be written" in err
 
 
-def test_the_page_escapes_what_results_say_and_needs_no_network(run, stored, sim, tmp_path):
+def test_the_page_escapes_what_results_say_and_needs_no_network(run, stored, sim, tmp_path, without_figures):
     frame = sim.simulate(3, 4, 1)
     frame["label"] = frame["label"].replace({"gce": "<script>alert(1)</script>"})
     run("report", stored(frame), "--out", tmp_path / "out")

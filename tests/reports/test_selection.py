@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import INCOMPLETE, BenchError
 from reports import cells
 from reports.selection import select
 
@@ -49,6 +49,33 @@ def test_choices_may_differ_between_cells_and_still_make_one_row(grid):
     runs = cells.comparable(select(grid))
     assert set(runs.loc[runs["dataset"] == "arrows", "lr"].dropna()) == {0.0002}
     assert set(runs["label"]) == {"coop_ce", "gce", "zero_shot"}
+
+
+def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
+    hole = (
+        (grid["method"] == "gce")
+        & (grid["dataset"] == "arrows")
+        & (grid["rate"] == 0.5)
+        & (grid["seed"] == 1)
+        & (grid["lr"] == 0.02)
+    )
+    with pytest.raises(
+        BenchError, match=r"1 cells were not run at all learning rates .* gce on arrows at symmetric 0.5, seed 1"
+    ) as caught:
+        select(grid[~hole])
+    assert caught.value.code == INCOMPLETE
+    holes = cells.missing(cells.spread(cells.comparable(select(grid[~hole], partial=True))))
+    assert holes.to_numpy().tolist() == [["gce", "arrows", "symmetric", 0.5, 1]]
+    failed = grid.copy()
+    failed.loc[hole, ["status", "accuracy", "val_noisy"]] = ["failed", None, None]
+    chosen = select(failed)  # what failed was tried
+    cell = chosen[(chosen["method"] == "gce") & (chosen["dataset"] == "arrows") & (chosen["rate"] == 0.5) & (chosen["seed"] == 1)]
+    assert cell["lr"].tolist() == [0.002]
+
+
+def test_the_grid_of_missing_cells_asks_for_every_learning_rate(grid):
+    runs = cells.spread(cells.comparable(select(grid[~((grid["dataset"] == "arrows") & (grid["seed"] == 2))])))
+    assert cells.missing_grid(runs, cells.missing(runs))["train"]["lr"] == [0.0002, 0.002, 0.02]
 
 
 def test_missing_validation_is_an_error(grid):
