@@ -121,6 +121,10 @@ def test_views_depend_on_image_and_view_only(class_folders, tiny_model):
     for path in paths:
         assert torch.equal(one[path], other[path][:4])
         assert len({tuple(view.flatten()[:50].tolist()) for view in other[path]}) == 6
+    (class_folders / "copy.png").write_bytes((class_folders / paths[0]).read_bytes())
+    copied = Views(["copy.png"], read, encoder, 3)[0][1]
+    assert torch.equal(copied[0], one[paths[0]][0])  # the clean view of equal pixels
+    assert not any(torch.equal(mine, theirs) for mine, theirs in zip(copied[1:], one[paths[0]][1:], strict=True))
 
 
 def test_two_extractions_and_workers_give_the_same_cache(home, class_folders, tiny_model, monkeypatch):
