@@ -108,22 +108,24 @@ class SharedPath:
         attn, (stack, _, width) = block.attn, x.shape
         heads = attn.num_heads
         qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias).unflatten(-1, (3, heads, width // heads))  # [S, P + T, 3, H, E]
-        q, k, v = qkv[:, : self.prefix].transpose(1, 3).unbind(2)  # each [S, H, P, E]
-        prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # [S, H, P, E]
-        nodes = qkv[:, self.prefix :]  # [S, T, 3, H, E]
-        elders = nodes[:, self.ancestors, 1:].transpose(2, 4)  # [S, n, H, 2, A, E]
-        nodes = (
-            F.pad(nodes, (0, 0, 0, 0, 0, 0, 0, self.padding)).unflatten(1, (-1, self.chunk)).transpose(2, 4)
-        )  # [S, n, H, 3, m, E]
-        count = nodes.shape[1]
-
-        def keys(part: int, of_prefix: Tensor) -> Tensor:  # [S · n, H, P + A + m, E]
-            seen = [of_prefix[:, None].expand(-1, count, -1, -1, -1), elders[:, :, :, part - 1], nodes[:, :, :, part]]
-            return torch.cat(seen, dim=3).flatten(0, 1)
-
-        trie = F.scaled_dot_product_attention(nodes[:, :, :, 0].flatten(0, 1), keys(1, k), keys(2, v), attn_mask=mask)
+        # split and unbind, not slices: the gradient of a slice is a whole tensor of zeros
+        prefix, nodes = qkv.split([self.prefix, self.nodes], dim=1)  # [S, P, 3, H, E], [S, T, 3, H, E]
+        q, k, v = prefix.transpose(1, 3).unbind(2)  # each [S, H, P, E]
+        ahead = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # [S, H, P, E]
+        padded = F.pad(nodes, (0, 0, 0, 0, 0, 0, 0, self.padding)).unflatten(1, (-1, self.chunk))  # [S, n, m, 3, H, E]
+        own = padded.transpose(2, 4).unbind(3)  # queries, keys and values, each [S, n, H, m, E]
+        count = own[0].shape[1]
+        seen = [
+            [of_prefix[:, None].expand(-1, count, -1, -1, -1), of_nodes]
+            for of_prefix, of_nodes in zip((k, v), own[1:], strict=True)
+        ]
+        if self.ancestors.shape[1]:
+            elders = nodes[:, self.ancestors, 1:].transpose(2, 4).unbind(3)  # keys and values, each [S, n, H, A, E]
+            seen = [[first, elder, last] for (first, last), elder in zip(seen, elders, strict=True)]
+        keys, values = (torch.cat(parts, dim=3).flatten(0, 1) for parts in seen)  # [S · n, H, P + A + m, E]
+        trie = F.scaled_dot_product_attention(own[0].flatten(0, 1), keys, values, attn_mask=mask)  # [S · n, H, m, E]
         trie = trie.unflatten(0, (stack, count)).transpose(2, 3).reshape(stack, count * self.chunk, width)  # [S, n · m, W]
-        return torch.cat([prefix.transpose(1, 2).reshape(stack, self.prefix, width), trie[:, : self.nodes]], dim=1)
+        return torch.cat([ahead.transpose(1, 2).reshape(stack, self.prefix, width), trie[:, : self.nodes]], dim=1)
 
     def floor_operations(self) -> float:
         """Operations of one context's step that no rearrangement avoids: forward and backward to the inputs through the blocks."""
