@@ -28,6 +28,10 @@ class UnknownMethodError(LookupError):
     """No method of that name; the message suggests the nearest."""
 
 
+class MethodNameError(ValueError):
+    """Two methods claim one name; the message says which."""
+
+
 class Listing(NamedTuple):
     """What is known of a method without importing it."""
 
@@ -40,13 +44,17 @@ def register(name: str) -> Callable[[type[_M]], type[_M]]:
     """Class decorator: makes the class a dataclass of its hyper-parameters and registers it under `name`.
 
     Raises:
-        ValueError: Another class holds that name already.
+        MethodNameError: Another class holds that name already, or a method of this folder or an entry point, loaded or not.
     """
 
     def add(cls: type[_M]) -> type[_M]:
         held = _classes.get(name)
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(f"method name '{name}' is taken by {held.__module__}.{held.__qualname__}; choose another")
+            raise MethodNameError(f"method name '{name}' is taken by {held.__module__}.{held.__qualname__}; choose another")
+        if not cls.__module__.startswith("methods."):
+            other = _declared().get(name)
+            if other is not None and other.module != cls.__module__:
+                raise MethodNameError(f"method name '{name}' is taken by {other.module}; choose another")
         made = dataclasses.dataclass(cls)
         made.name = name
         _classes[name] = made
@@ -68,18 +76,24 @@ def _scan(path: Path, module: str) -> list[Listing]:
     return found
 
 
-def listings() -> dict[str, Listing]:
-    """All methods by name: this folder's, other packages' entry points, and loaded plugins."""
+def _declared() -> dict[str, Listing]:
+    """The methods of this folder and of other packages' entry points, loaded or not."""
     found: dict[str, Listing] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         for item in _scan(path, f"methods.{path.stem}"):
             if item.name in found:
-                raise ValueError(f"method name '{item.name}' is registered in {found[item.name].module} and {item.module}")
+                raise MethodNameError(f"method name '{item.name}' is registered in {found[item.name].module} and {item.module}")
             found[item.name] = item
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if entry.name in found:
-            raise ValueError(f"method name '{entry.name}' of {entry.value} is taken by {found[entry.name].module}")
+            raise MethodNameError(f"method name '{entry.name}' of {entry.value} is taken by {found[entry.name].module}")
         found[entry.name] = Listing(entry.name, f"from {entry.value}", entry.module)
+    return found
+
+
+def listings() -> dict[str, Listing]:
+    """All methods by name: this folder's, other packages' entry points, and loaded plugins."""
+    found = _declared()
     for name, cls in _classes.items():
         found.setdefault(name, Listing(name, (cls.__doc__ or "").split("\n")[0], cls.__module__))
     return found

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from bench import __version__
-from bench.errors import INTERRUPTED, BenchError
+from bench.errors import INTERRUPTED, USAGE, BenchError
+from methods.registry import MethodNameError, UnknownMethodError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 options = {"debug": False}
@@ -41,6 +42,9 @@ def main() -> None:
             traceback.print_exc()
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         sys.exit(error.code)
+    except (MethodNameError, UnknownMethodError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}.", markup=False, highlight=False)
+        sys.exit(USAGE)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -5,18 +5,10 @@ from pathlib import Path
 
 import typer
 
+from bench.cli.plugins import load_plugins
 from bench.errors import SOME_FAILED, BenchError, nearest
 
 PLUGIN = typer.Option([], "--plugin", help="A Python file that registers methods; may be repeated.")
-
-
-def _load_plugins(paths: list[Path]) -> None:
-    from methods.registry import load_plugin
-
-    for path in paths:
-        if not path.is_file():
-            raise BenchError(f"plugin {path} does not exist.", "Name a Python file.")
-        load_plugin(path)
 
 
 def check_method(
@@ -30,7 +22,7 @@ def check_method(
     from bench.check import check_method as findings_of
     from methods.registry import names
 
-    _load_plugins(plugin)
+    load_plugins(plugin)
     if name not in names():
         raise BenchError(f"no method is called '{name}'.", nearest(name, names()))
     torch.set_num_threads(1)  # the made-up tasks are tiny
@@ -56,7 +48,7 @@ def curves(
     """
     from bench.curves import write_curves
 
-    _load_plugins(plugin)
+    load_plugins(plugin)
     for count in classes:
         if count < 3:
             raise BenchError(f"--classes {count} is too few.", "Curves need at least 3 classes.")

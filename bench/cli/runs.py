@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bench.cli.plugins import load_plugins
 from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ def _part(text: str) -> tuple[int, int]:
     return int(i), int(n)
 
 
-def _load_plugins(plugins: list[Path]) -> None:
-    from methods.registry import load_plugin
-
-    for path in plugins:
-        if not path.is_file():
-            raise BenchError(f"plugin {path} does not exist.", "Name a Python file.")
-        load_plugin(path)
-
-
 def plan(
     grid: Path = GRID,
     out: Path | None = OUT,
@@ -49,7 +41,7 @@ def plan(
     from bench.plan import describe, make_plan
     from bench.store import Store
 
-    _load_plugins(plugin)
+    load_plugins(plugin)
     asked = read_grid(grid)
     made = make_plan(asked, Store(out or Path("results") / asked.name), retry_failed=retry_failed, part=_part(shard))
     if as_json:
@@ -111,7 +103,7 @@ def run(
     from bench.grid import read_grid
     from bench.runner.run import run_grid
 
-    _load_plugins(plugin)
+    load_plugins(plugin)
     asked = read_grid(grid)
     root = out or Path("results") / asked.name
     if on == "slurm":

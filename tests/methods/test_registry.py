@@ -30,6 +30,8 @@ class Squared(Method):
 
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers(monkeypatch):
+    for name in registry.names():
+        registry.load(name)  # before the copy is made: a module registers only once
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
 
 
@@ -61,6 +63,40 @@ def test_a_plugin_file_is_a_method_like_any_other(tmp_path):
 def test_a_plugin_cannot_take_a_shipped_name(tmp_path):
     with pytest.raises(ValueError, match=r"'gce' is taken by methods\.gce"):
         registry.load_plugin(write_plugin(tmp_path, "gce"))
+
+
+def test_a_plugin_cannot_take_a_shipped_name_that_is_not_loaded_yet(tmp_path):
+    registry._classes.pop("gce")
+    with pytest.raises(registry.MethodNameError, match=r"'gce' is taken by methods\.gce"):
+        registry.load_plugin(write_plugin(tmp_path, "gce"))
+    assert "gce" not in registry._classes
+
+
+def test_a_plugin_cannot_take_the_name_of_another_package(tmp_path, package):
+    package("squared = somebodys_methods:Squared")
+    with pytest.raises(registry.MethodNameError, match="'squared' is taken by somebodys_methods"):
+        registry.load_plugin(write_plugin(tmp_path, "squared"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "does not exist"),
+        ("def x(:", r"cannot be loaded \(SyntaxError"),
+        ("1 / 0", r"cannot be loaded \(ZeroDivisionError: division by zero\)"),
+        (PLUGIN.format(name="gce"), r"'gce' is taken by methods\.gce"),
+    ],
+    ids=["missing", "syntax", "raises", "name"],
+)
+def test_a_wrong_plugin_is_one_sentence(tmp_path, text, message):
+    from bench.cli.plugins import load_plugins
+    from bench.errors import BenchError
+
+    path = tmp_path / "wrong.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BenchError, match=message):
+        load_plugins([path])
 
 
 def test_two_plugins_cannot_share_a_name(tmp_path):
