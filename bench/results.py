@@ -110,6 +110,17 @@ class Results:
         return [json.loads(text) for text in sorted(set(self.table["environment"].to_pylist()))]
 
 
+def _stored_row(store: Store, run_id: str) -> dict[str, Any]:
+    """The row of a stored run or failure."""
+    saved = store.folder(run_id) / "predictions.npy"
+    try:
+        predictions = np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None
+        return row(store.read(run_id), predictions)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = f"`bench store verify {store.root}` names all that are damaged; remove them and run again."
+        raise BenchError(f"run {run_id} in {store.root} is damaged ({type(error).__name__}: {error}).", hint) from error
+
+
 def _index(store: Store) -> pa.Table:
     """The store's index, brought up to date: only runs that it lacks are read."""
     path = store.root / "index.parquet"
@@ -121,15 +132,7 @@ def _index(store: Store) -> pa.Table:
     done, failed = store.done(), store.failures()
     kept = table.filter(pa.compute.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
     new = done - set(kept["run_id"].to_pylist())
-    rows = []
-    for run_id in sorted(new):
-        saved = store.runs / run_id / "predictions.npy"
-        rows.append(
-            row(
-                store.read(run_id),
-                np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None,
-            )
-        )
+    rows = [_stored_row(store, run_id) for run_id in sorted(new)]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
     if new:
         aside = store.root / f"index-{uuid.uuid4().hex}.tmp"
@@ -138,16 +141,16 @@ def _index(store: Store) -> pa.Table:
             aside.replace(path)
         except OSError:  # a read-only store is readable all the same
             aside.unlink(missing_ok=True)
-    return pa.concat_tables([table, pa.Table.from_pylist([row(store.read(run_id)) for run_id in sorted(failed)], SCHEMA)])
+    return pa.concat_tables([table, pa.Table.from_pylist([_stored_row(store, run_id) for run_id in sorted(failed)], SCHEMA)])
 
 
 def pace(root: Path) -> dict[tuple[str, str], float]:
-    """Median seconds per training step, by (dataset, backbone) and by ("", backbone), from a store's index as it is."""
+    """Median seconds per training step, by (dataset, backbone) and ("", backbone), from a store's index as it is, else a new one."""
+    columns = ["dataset", "backbone", "steps", "wall_seconds"]
     try:
-        columns = ["dataset", "backbone", "steps", "wall_seconds"]
         frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
     except (OSError, pa.ArrowException):
-        return {}
+        frame = _index(Store(root)).select(columns).to_pandas()
     frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
     frame["pace"] = frame["wall_seconds"] / frame["steps"]
     found = {("", str(backbone)): float(value) for backbone, value in frame.groupby("backbone")["pace"].median().items()}

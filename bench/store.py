@@ -138,9 +138,16 @@ class Store:
         return True
 
     def read(self, run_id: str) -> Record:
-        """The record of a finished run, or of its last failed attempt."""
-        folder = self.folder(run_id)
-        record: Record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        """The record of a finished run, or of its last failed attempt.
+
+        Raises:
+            BenchError: There is neither, or it is damaged.
+        """
+        path = self.folder(run_id) / "record.json"
+        try:
+            record: Record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{path} is damaged ({error}).", f"`bench store verify {self.root}` names all that are.") from error
         return record
 
     def folder(self, run_id: str) -> Path:

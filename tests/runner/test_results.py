@@ -50,6 +50,16 @@ def test_the_index_reads_only_what_is_new(filled, monkeypatch):
     assert set(read) == filled.failures()
 
 
+@pytest.mark.parametrize("text", ["{", "{}", ""])
+def test_a_damaged_record_is_named(filled, text):
+    run_id = min(filled.done())
+    (filled.runs / run_id / "record.json").write_text(text)
+    with pytest.raises(BenchError, match=run_id):
+        results.load(filled.root)
+    filled.remove(run_id)
+    assert len(results.load(filled.root).frame) == 17
+
+
 def test_an_export_is_two_files_that_load_alike_and_the_same_twice(filled, tmp_path):
     (filled.root / "grids").mkdir()
     (filled.root / "grids" / "small.json").write_text(json.dumps({"command": "bench run small.toml", "grid": {"name": "small"}}))
