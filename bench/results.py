@@ -145,7 +145,7 @@ def _index(store: Store) -> pa.Table:
 
 
 def pace(root: Path) -> dict[tuple[str, str], float]:
-    """Median seconds per training step, by (dataset, backbone) and ("", backbone), from a store's index as it is, else a new one."""
+    """Median seconds per training step, by (dataset, backbone) and ("", backbone), from a store's index as it is or a new one."""
     columns = ["dataset", "backbone", "steps", "wall_seconds"]
     try:
         frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
