@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.data.backbones import Backbone
     from bench.data.splits import Split
     from bench.grid import Grid
+    from bench.spec import NoiseSpec
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
 
@@ -95,22 +96,31 @@ class Show:
             typer.echo(f"{part}: {done}/{total} images {rate}{left}", err=True)
 
 
-def _needed(
-    grid: "Grid | None", shots: list[int], seeds: list[int], noise: list[str], card_name: str
-) -> "Callable[[Split], Split]":
-    """What picks the images of a split that the runs use."""
-    from bench.data.cards import load_card
-    from bench.data.noise import kind
-    from bench.data.task import needed_images
+def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Grid | None, list[NoiseSpec], int]":
+    """The grid, the noises that runs have, and the number of views."""
+    from bench.grid import read_grid
     from bench.spec import NoiseSpec
 
-    pairs = [(name, float(rate or 0.75)) for name, _, rate in (text.partition("=") for text in noise) if kind(name)]
-    noises = [NoiseSpec(), *(NoiseSpec(protocol=name, rate=rate) for name, rate in pairs)]
     if grid is not None:
-        shots, seeds = grid.shots, grid.seeds
-        noises = [NoiseSpec(protocol=name, rate=rate) for name, rates in grid.noise.items() for rate in rates if kind(name)]
-    card = load_card(card_name)
-    return lambda split: needed_images(card, split, shots, seeds, noises)
+        asked = read_grid(grid)
+        rates = [(name, rate) for name, all_rates in asked.noise.items() for rate in all_rates]
+        return asked, _noises(rates), asked.views if views is None else views
+    pairs = [(name, rate or "0.75") for name, _, rate in (text.partition("=") for text in noise)]
+    for name, rate in pairs:
+        if not rate.replace(".", "", 1).isdecimal():
+            raise BenchError(f"--noise {name}={rate} has no rate.", "Write --noise fp_symmetric=0.5.")
+    return None, [NoiseSpec(), *_noises([(name, float(rate)) for name, rate in pairs])], 8 if views is None else views
+
+
+def _noises(rates: list[tuple[str, float]]) -> "list[NoiseSpec]":
+    from bench.data.noise import kind
+    from bench.spec import NoiseSpec
+
+    for name, rate in rates:
+        kind(name)
+        if not 0 <= rate <= 1:
+            raise BenchError(f"noise rate {rate} of {name} is outside [0, 1].", "Rates are shares, such as 0.25.")
+    return [NoiseSpec(protocol=name, rate=rate) for name, rate in rates]
 
 
 @app.command()
@@ -138,30 +148,37 @@ def extract(
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps …"),
 ) -> None:
     """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
-    from bench.data.prepare import folder_card, prepare
-    from bench.grid import read_grid
-
     if bool(card) == (folder is not None):
         raise BenchError("name either a dataset or --folder DIR.", "bench features extract caltech101 …, or --folder DIR.")
-    if folder is not None:
-        card = folder_card(folder, name or folder.expanduser().resolve().name, template)
-    asked = read_grid(grid) if grid else None
-    if views is None:
-        views = asked.views if asked else 8
-    made = prepare(card, images, split, labels)
-    wanted = (lambda found: found) if everything else _needed(asked, shots, seeds, noise, card)
+    asked, noises, views = _asked(grid, noise, views)
+    if card:
+        from bench.data.cards import load_card
+
+        load_card(card)
     chosen = _backbone(backbone, pretrained, weights, slug)
 
     from bench.data.backbones import EMBEDDED, save_description
     from bench.data.extract import load_encoder
     from bench.data.prepare import extract as encode
+    from bench.data.prepare import folder_card, prepare
+    from bench.data.task import needed_images
 
     encoder = load_encoder(chosen, _device(device))
+    # All that was asked for makes sense; only now is something written.
+    if folder is not None:
+        card = folder_card(folder, name or folder.expanduser().resolve().name, template)
+    made = prepare(card, images, split, labels)
     if chosen.slug != EMBEDDED:
         save_description(chosen)
+    if asked:
+        shots, seeds = asked.shots, asked.seeds
+
+    def needed(found: "Split") -> "Split":
+        return found if everything else needed_images(made.card, found, shots, seeds, noises)
+
     typer.echo(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
     with Show() as progress:
-        made = encode(made, encoder, wanted, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress)
+        made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress)
     if made.skipped:
         typer.echo(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'skipped.json'})", err=True)
     typer.echo(f"{made.folder / chosen.slug}")
@@ -210,8 +227,8 @@ def import_(
     from bench.data.dumps import import_dump, order_rows, read_dump
     from bench.data.prepare import prepare
 
-    made = prepare(card, images, split, labels)
     chosen = _backbone(backbone, pretrained, weights, slug)
+    made = prepare(card, images, split, labels, encode=False)
     given = {part: path for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}
     for part, items in made.split._asdict().items():
         if items and part not in given:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.errors import BenchError
+
 if TYPE_CHECKING:
     from bench.data.task import ZeroShot
 
@@ -37,6 +39,8 @@ def noise(
     from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
     kind(protocol)
+    if not 0 <= rate <= 1:
+        raise BenchError(f"noise rate {rate} is outside [0, 1].", "Rates are shares, such as 0.25.")
     spec = RunSpec(method=MethodSpec(name=""), dataset=dataset, task="", backbone=backbone, views=0, shots=shots,
                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=seed, train=TrainSpec())  # fmt: skip
     data = load_task(spec, _zero_shot(dataset, backbone) if protocol == "confusion" else None)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from bench.data.extract import Encoder
 
 SHOWN = 20  # unreadable images that an error lists
+BAD_HINT = "Put them right, or leave them out with --skip-bad (the shots then differ from the published ones)."
+PROBED = 50  # images per part that are looked for before anything is written
 
 
 @dataclass(frozen=True)
@@ -57,40 +59,64 @@ class Prepared:
         return features_root() / self.card.name
 
 
-def locate(card: Card, images: Path | None, split: Path | None) -> tuple[Path, Path]:
+SPLIT_FILES = ("coop", "aircraft", "lists", "clothing1m", "webvision")  # formats whose split is read without looking at images
+NO_SPLIT_FILE = ("folders", "torchvision")
+
+
+def locate(card: Card, images: Path | None, split: Path | None, *, encode: bool = True) -> tuple[Path, Path]:
     """The image root and the split file (or folder of lists) of a card: as given, else below $BENCH_DATA.
+
+    Args:
+        card: The card.
+        images: The image root, if given.
+        split: The split, if given.
+        encode: Whether images will be read; where not, a split file is enough.
 
     Raises:
         BenchError: Neither is known, or one is not there.
     """
     if card.source is None:
         raise BenchError(f"dataset '{card.name}' has no [source]: its features ship with it.", "Nothing needs to be extracted.")
-    root = data_root() or Path()
+    root, form = data_root() or Path(), card.source.format
+    wants_images, wants_split = encode or form not in SPLIT_FILES, form not in NO_SPLIT_FILE
     known = data_root() is not None or Path(card.source.images).is_absolute()
-    if not known and (images is None or (split is None and card.source.format not in ("folders", "torchvision"))):
+    if not known and ((wants_images and images is None) or (wants_split and split is None)):
         raise BenchError(
             f"where are the images and the split of '{card.name}'?",
             f"Give --images DIR and --split FILE, or set BENCH_DATA to a folder that holds {card.source.images} and "
             f"{card.source.split}. {card.how_to_get}",
         )
     found = images or root / card.source.images
-    lists = split or (Path(card.source.split) if card.source.format == "torchvision" else root / card.source.split)
-    if not found.is_dir():
+    lists = split or (Path(card.source.split) if form == "torchvision" else root / card.source.split)
+    if wants_images and not found.is_dir():
         raise BenchError(f"the image folder {found} of '{card.name}' does not exist.", card.how_to_get)
-    if card.source.format not in ("folders", "torchvision") and not lists.exists():
+    if wants_split and not lists.exists():
         raise BenchError(f"the split {lists} of '{card.name}' does not exist.", card.how_to_get)
     return found, lists
 
 
-def prepare(dataset: str, images: Path | None = None, split: Path | None = None, labels: Path | None = None) -> Prepared:
+def prepare(
+    dataset: str, images: Path | None = None, split: Path | None = None, labels: Path | None = None, *, encode: bool = True
+) -> Prepared:
     """Read and check a dataset's split and human labels, and keep them for the runs.
+
+    Args:
+        dataset: A card's name or path.
+        images: The image root; by default where CoOp has it below $BENCH_DATA.
+        split: The split file or folder of lists; likewise.
+        labels: The file of human labels; likewise.
+        encode: Whether images will be read.
 
     Raises:
         BenchError: A file is missing or wrong, or features of another split are kept under the card's name.
     """
     card = load_card(dataset)
-    root, lists = locate(card, images, split)
+    root, lists = locate(card, images, split, encode=encode)
     made = Prepared(card, root, read_source(card, root, lists), _skipped(card))
+    first = [item.path for part in made.split for item in part[:PROBED]]
+    if encode and len(missing := image_reader(card, root).missing(first)) == len(first):
+        hint = f"Is it the right folder? The card means '{card.source.images if card.source else ''}'. {card.how_to_get}"
+        raise BenchError(f"the images of '{card.name}', such as {missing[0]}, are not below {root}.", hint)
     _keep_split(made)
     _keep_human(made, labels)
     return made
@@ -231,7 +257,7 @@ def extract(
             if not bad:
                 return made
             if not skip_bad or len(bad) == total:
-                raise BenchError(_bad_sentence(made, bad, total), _bad_hint(made, bad, total))
+                raise BenchError(_bad_sentence(made, bad, total), BAD_HINT)
             made = replace(made, skipped=made.skipped | bad)
             _write_json(made.folder / "skipped.json", made.skipped)
             write_split(cached_split(made.card), made.split, made.card.classes)
@@ -253,10 +279,3 @@ def _bad_sentence(made: Prepared, bad: dict[str, str], total: int) -> str:
     listed = "".join(f"\n  {path}: {why}" for path, why in sorted(bad.items())[:SHOWN])
     more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     return f"{len(bad)} of {total} images below {made.images} cannot be read:{listed}{more}\n"
-
-
-def _bad_hint(made: Prepared, bad: dict[str, str], total: int) -> str:
-    if len(bad) == total:
-        folder = made.card.source.images if made.card.source else ""
-        return f"Is it the right folder? The card means '{folder}'. {made.card.how_to_get}"
-    return "Put them right, or leave them out with --skip-bad (the shots then differ from the published ones)."

@@ -197,6 +197,7 @@ def test_missing_images_and_the_wrong_root_are_told(home, class_folders, tiny_mo
     (home / "empty").mkdir()
     with pytest.raises(BenchError, match=r"Is it the right folder\? The card means 'x'"):
         bench(*words, "--images", home / "empty")
+    assert not (home / "features" / "mine").exists()
     (class_folders / "red_fox" / "05.png").unlink()
     with pytest.raises(BenchError, match=r"red_fox/05.png: no such file"):
         bench(*words, "--images", class_folders, "--all")
@@ -278,6 +279,29 @@ def test_a_folder_must_hold_classes_and_a_name_stays_one_dataset(home, class_fol
     assert load_card("animals").prompts[0] == "art of a blue whale."
     with pytest.raises(BenchError, match="another dataset is called 'animals'"):
         extract(class_folders, tiny_model, "--shots", 1)
+
+
+def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_folders, tiny_model, monkeypatch):
+    monkeypatch.setattr("bench.data.weights.try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setenv("HOME", str(home))
+    good = ("--backbone", f"local-dir:{tiny_model}")
+    for words, message in (
+        ((), "name either a dataset or --folder DIR"),
+        (("dtd", "--folder", class_folders), "name either a dataset or --folder DIR"),
+        (("nope", *good), "no dataset is called 'nope'"),
+        (("digits", *good), "has no .source.: its features ship with it"),
+        (("--folder", class_folders), "which weights of ViT-B-16"),
+        (("--folder", class_folders, "--backbone", "ViT-B-16@openai"), "are not on this machine"),
+        (("--folder", class_folders, *good, "--noise", "symetric"), "Did you mean 'symmetric'"),
+        (("--folder", class_folders, *good, "--noise", "fp_symmetric=half"), "has no rate"),
+        (("--folder", class_folders, *good, "--noise", "fp_symmetric=2"), "outside"),
+        (("--folder", class_folders, *good, "--grid", home / "no.toml"), "cannot be read"),
+        (("--folder", class_folders, *good, "--device", "nonsense"), "device 'nonsense' cannot be used"),
+        (("--folder", home / "nowhere", *good), "does not exist"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            bench("extract", *words)
+    assert not (home / "features").exists()
 
 
 def test_train_val_test_folders_are_kept_as_they_are(home, class_folders, tiny_model):

@@ -150,6 +150,8 @@ def test_the_noise_command_shows_what_runs_get(animals, monkeypatch):
     ]
     command.noise("animals", "confusion", 0.5, seed=1, shots=4, backbone="tiny", out=None)
     assert "no method can tell" in printed[-1]
+    with pytest.raises(BenchError, match="outside"):
+        command.noise("animals", "pairflip", 2.0, seed=1, shots=4, backbone="tiny", out=None)
     with pytest.raises(BenchError, match="no noise protocol"):
         command.noise("animals", "symetric", 0.5, seed=1, shots=4, backbone="tiny", out=None)
 
