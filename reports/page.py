@@ -14,7 +14,7 @@ from bench import __version__
 from bench.results import Results
 from reports import cells
 from reports.analysis import Analysis
-from reports.style import styles
+from reports.style import Style
 from reports.tables import LEADERBOARD, Table, leaderboard_numbers
 
 NUMBERS = {  # leaderboard column -> the number it sorts by
@@ -27,6 +27,7 @@ NUMBERS = {  # leaderboard column -> the number it sorts by
 def page(
     results: Results,
     analysis: Analysis,
+    looks: dict[str, Style],
     tables: Sequence[Table],
     headline: Sequence[str],
     words: Sequence[str],
@@ -39,6 +40,7 @@ def page(
     Args:
         results: For the environments that the runs were made in.
         analysis: What the page is about.
+        looks: The methods' colours, as in the figures.
         tables: All tables, the leaderboard first.
         headline: Sentences.
         words: Statistics in words, a paragraph each.
@@ -52,7 +54,7 @@ def page(
         version=__version__,
         headline=[line.replace(" %", "\u00a0%") for line in headline],
         notes=analysis.notes,
-        leaderboard=leaderboard(analysis, tables[0]),
+        leaderboard=leaderboard(analysis, looks, tables[0]),
         words=words,
         tables=tables[1:],
         pictures=[(base64.b64encode(path.read_bytes()).decode(), caption, path.stem) for path, caption in pictures],
@@ -71,9 +73,9 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def leaderboard(analysis: Analysis, table: Table) -> dict[str, Any]:
+def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> dict[str, Any]:
     """The leaderboard's columns, and rows of text with the number that each cell sorts by and a forest plot's geometry."""
-    numbers, looks = leaderboard_numbers(analysis), styles(analysis.every["label"].unique(), analysis.control)
+    numbers = leaderboard_numbers(analysis)
     spans = numbers[["low", "high"]].dropna() if "low" in numbers else pd.DataFrame()
     reach = float(spans.abs().to_numpy().max()) if len(spans) else 0.0
 

@@ -55,10 +55,16 @@ def _figure(axes: Axes | list[Axes]) -> Figure:
     return cast("Figure", first.get_figure())
 
 
-def drawings(results: Results, analysis: Analysis, curves: pd.DataFrame | None = None) -> Iterator[Drawing]:
-    """The figures of a report, one after the other."""
+def looks_of(analysis: Analysis, curves: pd.DataFrame | None = None) -> dict[str, Style]:
+    """The look of every method that the report shows anywhere."""
     losses = [] if curves is None else list(curves["method"].unique())
-    looks = styles([*analysis.every["label"].unique(), *losses], analysis.control)
+    return styles([*analysis.every["label"].unique(), *losses], analysis.control)
+
+
+def drawings(
+    results: Results, analysis: Analysis, looks: dict[str, Style], curves: pd.DataFrame | None = None
+) -> Iterator[Drawing]:
+    """The figures of a report, one after the other."""
     runs, labels, control = analysis.runs, analysis.labels, analysis.control
     for protocol in cells.protocols(runs):
         axes = figures.noise_curves(runs, protocol, labels, looks)
@@ -122,7 +128,7 @@ def write(results: Results, analysis: Analysis, folder: Path, extras: Extras | N
     tables, headline = evidence.all_tables(analysis, extras.columns, extras.pairs), sentences.headline_of(analysis)
     published = evidence.published_table(results)
     tables += [published] if published else []
-    words = evidence.statistics_lines(analysis)
+    words, looks = evidence.statistics_lines(analysis), looks_of(analysis, extras.curves)
     try:
         for part in ("tables", "figures"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -130,7 +136,7 @@ def write(results: Results, analysis: Analysis, folder: Path, extras: Extras | N
             for ending, text in (("md", render.markdown(table)), ("tex", render.latex(table)), ("csv", render.csv(table))):
                 (folder / "tables" / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
         pictures = []
-        for drawing in drawings(results, analysis, extras.curves):
+        for drawing in drawings(results, analysis, looks, extras.curves):
             for ending in ("png", "pdf"):
                 drawing.figure.savefig(folder / "figures" / f"{drawing.name}.{ending}", dpi=DPI)
             plt.close(drawing.figure)
@@ -138,7 +144,7 @@ def write(results: Results, analysis: Analysis, folder: Path, extras: Extras | N
         (folder / "report.md").write_text(_markdown(analysis, tables, headline, words, pictures), encoding="utf-8")
         files = [(folder / "figures" / f"{name}.png", caption) for name, caption in pictures]
         records = page.records_address(extras.source, folder) if extras.source else ""
-        html = page.page(results, analysis, tables, headline, words, files, extras.command, records)
+        html = page.page(results, analysis, looks, tables, headline, words, files, extras.command, records)
         (folder / "report.html").write_text(html, encoding="utf-8")
     except OSError as error:
         raise BenchError(

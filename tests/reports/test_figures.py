@@ -56,7 +56,7 @@ def test_no_labels_overlap_or_leave_the_figure_with_25_methods(many):
         columns=["method", "p_y", "gradient_norm", "classes", "rest"],
     )
     names = []
-    for drawing in report.drawings(results, analysis, curves):
+    for drawing in report.drawings(results, analysis, report.looks_of(analysis, curves), curves):
         assert overlapping(drawing.figure) == [], drawing.name
         assert outside(drawing.figure) == [], drawing.name
         names.append(drawing.name)

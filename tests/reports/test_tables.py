@@ -162,3 +162,26 @@ def test_cells_of_a_rate_that_some_datasets_cannot_identify(sim):
         & (frame["noise"] == "symmetric")
     ]
     assert scores.loc["food", "gce"] == pytest.approx(rows["accuracy"].mean())
+
+
+@pytest.mark.parametrize("over", ["zero_shot", "coop_ce"])
+def test_gains_are_differences_of_means(sim, over):
+    frame = sim.simulate(3, 5, 2)
+    numbers = tables.gain_table(analyse(frame), over).numbers
+    half = frame[(frame["noise"] == "symmetric") & (frame["rate"] == 0.5)]
+    base = frame.loc[frame["method"] == over, "accuracy"] if over == "zero_shot" else half.loc[half["method"] == over, "accuracy"]
+    assert numbers.loc["gce", "symmetric 0.5"] == pytest.approx(half.loc[half["method"] == "gce", "accuracy"].mean() - base.mean())
+    assert over not in numbers.index
+
+
+def test_the_leaderboard_holds_both_differences(sim):
+    frame = sim.simulate(3, 5, 2)
+    analysis = analyse(frame)
+    board = tables.leaderboard_numbers(analysis)
+    noisy = frame[frame["noise"] == "symmetric"]
+    gce, ce = (noisy.loc[noisy["method"] == name, "accuracy"].mean() for name in ("gce", "coop_ce"))
+    assert board.loc["gce", "difference"] == pytest.approx(gce - ce)
+    assert board.loc["gce", "gain_over_zero_shot"] == pytest.approx(
+        gce - frame.loc[frame["method"] == "zero_shot", "accuracy"].mean()
+    )
+    assert board.loc["gce", ["low", "difference", "high"]].is_monotonic_increasing
