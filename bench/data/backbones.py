@@ -36,8 +36,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def local_backbone(slug: str, folder: Path) -> Backbone:
+def local_backbone(slug: str, folder: Path, sha256: str = "") -> Backbone:
     """The backbone in a folder of open_clip's "local-dir" layout, with a merges file `bpe*.txt.gz` where it has its own tokens.
+
+    Args:
+        slug: What to call it.
+        folder: The folder.
+        sha256: What the weights file's hash must be when it is loaded; "": what it is now.
 
     Raises:
         BenchError: Its configuration or weights are not there.
@@ -51,7 +56,7 @@ def local_backbone(slug: str, folder: Path) -> Backbone:
         slug=slug,
         model=f"local-dir:{folder}",
         weights=str(weights),
-        sha256=sha256_of(weights),
+        sha256=sha256 or sha256_of(weights),
         quick_gelu=model.get("quick_gelu", False),
         context_length=model["text_cfg"].get("context_length", 77),
         bpe=str(merges[0]) if merges else "",
@@ -74,7 +79,10 @@ def describe(slug: str) -> Backbone:
         BenchError: Nothing describes it: no features were extracted with it on this machine.
     """
     if slug == EMBEDDED:
-        return local_backbone(EMBEDDED, datasets_root() / "embedded" / "model")
+        root = datasets_root() / "embedded"
+        # The shipped checksum, not the file's own: so weights that were altered since are noticed when they are loaded.
+        known = json.loads((root / "checksums.json").read_text(encoding="utf-8"))["model/open_clip_model.safetensors"]
+        return local_backbone(EMBEDDED, root / "model", known)
     path = _description(slug)
     if not path.is_file():
         raise BenchError(

@@ -111,7 +111,7 @@ def features_version(dataset: str, backbone: str) -> str:
     parts = [part for part, items in split_of(dataset)._asdict().items() if items]
     found = [features_of(dataset, backbone, part) for part in parts]
     weights = describe(backbone).sha256
-    if backbone != "embedded" and (odd := [features for features in found if features.inputs.get("weights", weights) != weights]):
+    if odd := [features for features in found if features.inputs.get("weights", weights) != weights]:
         raise BenchError(
             f"the features in {odd[0].folder} were made with other weights than backbone '{backbone}' has.",
             "Put the weights back, or remove that folder and extract anew.",

@@ -186,3 +186,17 @@ def test_the_embedded_model_is_a_backbone_like_any_other(home):
     assert create_tokenizer(described)(["an icon of a boat."]).shape == (1, described.context_length)
     save_description(described.model_copy(update={"slug": "mine"}))
     assert describe("mine").sha256 == described.sha256
+
+
+def test_altered_embedded_weights_are_refused_when_loaded(home, monkeypatch):
+    from bench.data import backbones
+
+    (home / "datasets").mkdir()
+    shutil.copytree(backbones.datasets_root() / "embedded" / "model", home / "datasets" / "embedded" / "model")
+    shutil.copy(backbones.datasets_root() / "embedded" / "checksums.json", home / "datasets" / "embedded")
+    monkeypatch.setattr(backbones, "datasets_root", lambda: home / "datasets")
+    create_model(describe("embedded"))
+    altered = home / "datasets" / "embedded" / "model" / "open_clip_model.safetensors"
+    altered.write_bytes(altered.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(BenchError, match="no longer the file that 'embedded' names"):
+        create_model(describe("embedded"))
