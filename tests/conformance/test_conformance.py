@@ -44,7 +44,7 @@ def every_case():
             yield pytest.param(name, rule, marks=pytest.mark.long if long else ())
 
 
-@pytest.mark.parametrize(("name", "rule"), every_case())
+@pytest.mark.parametrize(("name", "rule"), list(every_case()))
 def test_registered_methods_conform(name, rule):
     finding = check(name, rule)
     trained = registry.load(name).train
