@@ -1,0 +1,33 @@
+"""The benchmark compares what computes the same."""
+
+import time
+
+import torch
+
+from bench.engine.perf import Case, CoOpPath, medians, time_case
+from bench.engine.plain import PlainPath
+from bench.engine.prompts import initial_contexts, make_prompts
+from bench.spec import TrainSpec
+from tests.engine.conftest import backbone_of, tiny
+
+
+def test_the_baseline_is_coops_forward_pass(backbone):
+    prompts = make_prompts(backbone, ["cat", "sea lion", "sea horse"], TrainSpec(n_ctx=4))
+    context = initial_contexts(backbone, TrainSpec(n_ctx=4), 1, 1, 3)
+    plain = PlainPath(backbone.tower, prompts, full=True)
+    torch.testing.assert_close(CoOpPath(plain)(context), plain(context), rtol=0, atol=1e-6)
+
+
+def test_medians_of_interleaved_runs():
+    order = []
+    found = medians({"a": lambda: order.append("a"), "b": lambda: (order.append("b"), time.sleep(0.01))}, 3)
+    assert order == ["a", "b"] * 4
+    assert found["b"] >= 0.01
+
+
+def test_a_case_gives_times_and_ratios():
+    found = time_case(backbone_of(tiny()), Case("eurosat", 2), 1)
+    assert (found.classes, found.stacked) == (10, 2)
+    assert found.ratios["coop / ours"] == found.coop / found.ours
+    assert all(value > 0 for value in found.ratios.values())
+    assert found.as_dict()["tokens"] == found.tokens > 17
