@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import BenchError, nearest
 from reports import bayes, cells, statistics
-from reports.cells import AllowMissing
+from reports.completeness import AllowMissing, complete
 from reports.selection import Selector, select
 
 CONTROL = "coop_ce"
@@ -102,8 +102,9 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
     """
     choices = choices or Choices()
     choices = replace(choices, control=choices.names.get(choices.control, choices.control))
-    every = cells.spread(cells.comparable(prepare(frame, choices)))
-    runs, notes = cells.complete(every, choices.allow_missing)
+    chosen = prepare(frame, choices)
+    every = cells.spread(cells.comparable(chosen))
+    runs, notes = complete(every, choices.allow_missing, cells.failed(chosen))
     protocol = _protocol(runs, choices.noise)
     scores = cells.primary_scores(runs, protocol)
     order = list(scores.mean().sort_values(ascending=False, kind="stable").index)
@@ -117,7 +118,7 @@ def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
     clean = cells.scores_at(runs, protocol, 0.0) if (runs["rate"] == 0).any() else None
     return Analysis(
         choices, runs, every, protocol, control, ranked, [*ranked, *(name for name in order if name not in ranked)], scores, clean,
-        versus, notes + _notes(frame, runs, protocol) + _selected(choices),
+        versus, notes + _notes(chosen, runs, protocol) + _selected(choices),
     )  # fmt: skip
 
 

@@ -6,25 +6,16 @@ with its non-default hyper-parameters). What cannot be compared is refused here,
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from bench.errors import INCOMPLETE, BenchError, nearest
+from bench.errors import BenchError, nearest
 
-AllowMissing = Literal["", "drop-dataset", "drop-method"]
 CELL = ["label", "dataset", "noise", "rate", "seed"]
 UNTRAINED = "{}"  # the `train` column of a method that trains nothing
 ORACLE = " †"  # ends the label of a method that was told what nobody knows in practice
-
-
-class IncompleteError(BenchError):
-    """Cells are missing (exit code 4). `cells` lists them, `grid` is a grid file's table that would run them."""
-
-    def __init__(self, message: str, hint: str, holes: pd.DataFrame, grid: dict[str, Any]) -> None:
-        super().__init__(message, hint, INCOMPLETE)
-        self.cells, self.grid = holes, grid
 
 
 def where(frame: pd.DataFrame, choices: Mapping[str, str]) -> pd.DataFrame:
@@ -58,13 +49,13 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         BenchError: No finished run; one cell in several versions; several backbones, shots, views, or splits of a dataset.
     """
-    runs = frame[(frame["status"] == "done") & (frame["source"] == "run")]
+    runs = _labelled(frame)
+    runs = runs[runs["status"] == "done"]
     if runs.empty:
         raise BenchError("there is no finished run in these results.", "`bench status` tells what failed or is still to run.")
+    runs = runs.assign(identifiable=runs["identifiable"].astype(bool))
     _one_version(runs)
-    runs = runs.assign(trained=runs["train"] != UNTRAINED, identifiable=runs["identifiable"].astype(bool))
     _one_setting(runs)
-    runs = runs.assign(label=_tell_apart(runs) + np.where(runs["oracle"].notna(), ORACLE, ""))
     twice = runs[runs.duplicated(CELL, keep=False)]
     if len(twice):
         label, dataset, noise, rate, seed = twice.iloc[0][CELL]
@@ -73,6 +64,19 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
             "Choose one with --where.",
         )
     return runs.reset_index(drop=True)
+
+
+def failed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs that failed, labelled as `comparable` labels the others."""
+    runs = _labelled(frame)
+    return runs[runs["status"] == "failed"]
+
+
+def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """All runs, finished or not, with a column `trained` and labels that tell training protocols and oracles apart."""
+    runs = frame[frame["source"] == "run"]
+    runs = runs.assign(trained=runs["train"] != UNTRAINED)
+    return runs.assign(label=_tell_apart(runs) + np.where(runs["oracle"].notna(), ORACLE, ""))
 
 
 def _one_version(runs: pd.DataFrame) -> None:
@@ -149,57 +153,6 @@ def spread(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([trained, everywhere], ignore_index=True)
 
 
-def missing(runs: pd.DataFrame) -> pd.DataFrame:
-    """The cells that a full grid over the labels, datasets, noise settings and seeds of these runs would have and they lack.
-
-    Args:
-        runs: As `spread` gives them.
-
-    Returns:
-        One row per missing cell: label, dataset, noise, rate, seed.
-    """
-    full = runs[["label"]].drop_duplicates()
-    seeded = runs[runs["trained"]] if runs["trained"].any() else runs
-    for part in (runs[["dataset"]], settings(runs), seeded[["seed"]]):
-        full = full.merge(part.drop_duplicates(), how="cross")
-    have = pd.MultiIndex.from_frame(runs[CELL])
-    return full[~pd.MultiIndex.from_frame(full[CELL]).isin(have)].sort_values(CELL).reset_index(drop=True)
-
-
-def complete(runs: pd.DataFrame, allow: AllowMissing = "") -> tuple[pd.DataFrame, list[str]]:
-    """The runs without holes, and one note for everything that was left out.
-
-    Args:
-        runs: As `spread` gives them.
-        allow: What to leave out: datasets or methods with a missing cell; "" refuses.
-
-    Raises:
-        IncompleteError: Cells are missing and nothing may be left out, or nothing would be left.
-    """
-    holes = missing(runs)
-    if holes.empty:
-        return runs, []
-    if not allow:
-        message = f"{len(holes)} of {len(holes) + len(runs)} cells are missing:\n{listing(holes)}\n"
-        hint = "Run them, or leave out what is incomplete: --allow-missing drop-dataset (or drop-method)."
-        raise IncompleteError(message, hint, holes, missing_grid(runs, holes))
-    axis, word = ("dataset", "dataset") if allow == "drop-dataset" else ("label", "method")
-    counts = holes.groupby(axis).size()
-    left = runs[~runs[axis].isin(counts.index)]
-    if left.empty:
-        message = f"every {word} has missing cells; {allow} would leave nothing."
-        raise IncompleteError(message, "Run them.", holes, missing_grid(runs, holes))
-    return left, [
-        f"{word} '{name}' is left out of averages and tests ({count} cells are missing)" for name, count in counts.items()
-    ]
-
-
-def listing(cells: pd.DataFrame, most: int = 20) -> str:
-    """The cells as lines, at most `most` of them."""
-    lines = [f"  {c.label} · {c.dataset} · {c.noise} {c.rate:g} · seed {c.seed}" for c in cells.head(most).itertuples()]
-    return "\n".join(lines + ([f"  … and {len(cells) - most} more"] if len(cells) > most else []))
-
-
 def protocols(runs: pd.DataFrame) -> list[str]:
     """The noise protocols beside "clean": symmetric first, then by name."""
     return sorted(set(runs["noise"]) - {"clean"}, key=lambda name: (name != "symmetric", name))
@@ -257,53 +210,3 @@ def scores_at(runs: pd.DataFrame, protocol: str, rate: float) -> pd.DataFrame:
     """Accuracy at one rate, averaged over seeds: percent, [datasets × labels]."""
     curve = of_protocol(runs, protocol)
     return wide(curve[curve["rate"] == rate])
-
-
-def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
-    """A grid that covers the missing cells, as the table of a grid file; finished runs are skipped when it is run.
-
-    Args:
-        runs: The comparable runs.
-        holes: As `missing` gives them.
-    """
-    trained = runs[runs["trained"]]
-    wanted = runs[runs["label"].isin(holes["label"])]
-    protocols = [json.loads(text) for text in wanted.loc[wanted["trained"], "train"].unique()]
-    train = {key: _one_or_all([protocol[key] for protocol in protocols]) for key in (protocols[0] if protocols else {})}
-    if isinstance(train.get("lr"), str):  # chosen by `reports.selection`, which names the grid it chose from
-        train["lr"] = [float(rate) for rate in train["lr"].split(" of ")[1].split(", ")]
-    noise: dict[str, list[float]] = {}
-    for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
-        noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))
-    first = (trained if len(trained) else runs).iloc[0]
-    methods = wanted[["method", "params"]].drop_duplicates().itertuples(index=False)
-    return {
-        "name": "missing",
-        "methods": [{"name": name, **json.loads(params)} for name, params in methods],
-        "datasets": sorted(holes["dataset"].unique()),
-        "backbones": sorted(runs["backbone"].unique()),
-        "views": int(first["views"]),
-        "shots": [int(first["shots"])],
-        "seeds": sorted(int(seed) for seed in holes["seed"].unique()),
-        "noise": noise,
-        "train": train,
-    }
-
-
-def _one_or_all(values: list[Any]) -> Any:
-    """The value that all share, or every one of them."""
-    distinct = list(dict.fromkeys(values))
-    return distinct[0] if len(distinct) == 1 else distinct
-
-
-def toml(table: Mapping[str, Any]) -> str:
-    """A grid's table as TOML: every value inline. JSON's text, numbers and lists are TOML's; None is left out."""
-
-    def inline(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items() if v is not None) + "}"
-        if isinstance(value, list):
-            return "[" + ", ".join(map(inline, value)) + "]"
-        return json.dumps(value, ensure_ascii=False)
-
-    return "".join(f"{key} = {inline(value)}\n" for key, value in table.items() if value is not None)

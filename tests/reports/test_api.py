@@ -54,7 +54,7 @@ def test_clean_only_results_have_a_headline(sim):
 
 def test_reports_import_neither_torch_nor_the_engine_nor_a_method():
     code = (
-        "import sys, reports, reports.report, reports.comparison, bench.cli.reporting; "
+        "import sys, reports, reports.report, reports.comparison; "
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'methods') or m.startswith('bench.engine')]; "
         "print(bad); sys.exit(bool(bad))"
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import INCOMPLETE, BenchError
-from reports import cells
+from reports import cells, completeness
 
 
 def test_zero_shot_holds_at_every_setting(sim):
@@ -15,7 +15,7 @@ def test_zero_shot_holds_at_every_setting(sim):
     zero_shot = runs[runs["label"] == "zero_shot"]
     assert len(zero_shot) == 4 * 5 * 2
     assert (zero_shot["accuracy"] == zero_shot["zero_shot"]).all()
-    assert cells.missing(runs).empty
+    assert completeness.missing(runs).empty
 
 
 def test_clean_is_rate_zero_of_every_protocol(sim):
@@ -45,22 +45,22 @@ def test_missing_cells_are_listed_and_refused(sim):
     failed = (frame["method"] == "sce") & (frame["dataset"] == "weather") & (frame["rate"] == 0.75) & (frame["seed"] == 1)
     frame.loc[failed, "status"] = "failed"
     runs = cells.spread(cells.comparable(frame[~hole]))
-    holes = cells.missing(runs)
+    holes = completeness.missing(runs)
     assert holes.values.tolist() == [["gce", "food", "symmetric", 0.5, 2], ["sce", "weather", "symmetric", 0.75, 1]]
     with pytest.raises(BenchError, match=r"2 of 160 cells are missing:\n  gce · food · symmetric 0.5 · seed 2") as caught:
-        cells.complete(runs)
+        completeness.complete(runs)
     assert caught.value.code == INCOMPLETE
-    left, notes = cells.complete(runs, "drop-dataset")
+    left, notes = completeness.complete(runs, "drop-dataset")
     assert set(left["dataset"]) == {"arrows", "animals"}
     assert len(notes) == 2
-    left, _ = cells.complete(runs, "drop-method")
+    left, _ = completeness.complete(runs, "drop-method")
     assert set(left["label"]) == {"coop_ce", "zero_shot"}
 
 
 def test_a_missing_zero_shot_run_is_missing_too(sim):
     frame = sim.simulate(2, 3, 1)
     frame = frame[~((frame["method"] == "zero_shot") & (frame["dataset"] == "weather"))]
-    holes = cells.missing(cells.spread(cells.comparable(frame)))
+    holes = completeness.missing(cells.spread(cells.comparable(frame)))
     assert set(holes["label"]) == {"zero_shot"}
     assert set(holes["dataset"]) == {"weather"}
 
@@ -72,7 +72,7 @@ def test_the_grid_of_missing_cells_asks_for_them(sim):
     frame.loc[frame["method"] == "gce", "params"] = json.dumps({"q": 0.7, "mode": 'a "b"', "none": None, "inner": {"x": True}})
     hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["seed"] == 2) & (frame["rate"] < 0.5)
     runs = cells.spread(cells.comparable(frame[~hole]))
-    grid = tomllib.loads(cells.toml(cells.missing_grid(runs, cells.missing(runs))))
+    grid = tomllib.loads(completeness.toml(completeness.missing_grid(runs, completeness.missing(runs))))
     assert grid["methods"] == [{"name": "gce", "q": 0.7, "mode": 'a "b"', "inner": {"x": True}}]
     assert grid["datasets"] == ["food"]
     assert grid["seeds"] == [2]

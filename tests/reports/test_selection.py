@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import INCOMPLETE, BenchError
-from reports import cells
+from reports import cells, completeness
 from reports.selection import select
 
 
@@ -64,7 +64,7 @@ def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
     ) as caught:
         select(grid[~hole])
     assert caught.value.code == INCOMPLETE
-    holes = cells.missing(cells.spread(cells.comparable(select(grid[~hole], partial=True))))
+    holes = completeness.missing(cells.spread(cells.comparable(select(grid[~hole], partial=True))))
     assert holes.to_numpy().tolist() == [["gce", "arrows", "symmetric", 0.5, 1]]
     failed = grid.copy()
     failed.loc[hole, ["status", "accuracy", "val_noisy"]] = ["failed", None, None]
@@ -75,7 +75,7 @@ def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
 
 def test_the_grid_of_missing_cells_asks_for_every_learning_rate(grid):
     runs = cells.spread(cells.comparable(select(grid[~((grid["dataset"] == "arrows") & (grid["seed"] == 2))])))
-    assert cells.missing_grid(runs, cells.missing(runs))["train"]["lr"] == [0.0002, 0.002, 0.02]
+    assert completeness.missing_grid(runs, completeness.missing(runs))["train"]["lr"] == [0.0002, 0.002, 0.02]
 
 
 def test_missing_validation_is_an_error(grid):

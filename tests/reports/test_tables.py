@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.errors import BenchError
 from reports import cells, evidence, render, tables
 from reports.analysis import Choices, analyse
 from reports.tables import Cell, Table
@@ -139,8 +140,14 @@ def test_failed_runs_are_noted_with_their_error(sim):
         status="failed", run_id="f", cell_id="f", method="joapr", label="joapr", error="ValueError: NaN loss", accuracy=None
     )
     failed["identifiable"] = None
-    notes = analyse(pd.concat([frame, failed], ignore_index=True)).notes
-    assert notes == ["1 runs failed, for instance joapr on arrows: ValueError: NaN loss"]
+    both = pd.concat([frame, failed], ignore_index=True)
+    with pytest.raises(BenchError, match="joapr · arrows · clean 0 · seed 1"):  # nothing else of it is there, and it is missed
+        analyse(both)
+    notes = analyse(both, Choices(allow_missing="drop-method")).notes
+    assert notes == [
+        "method 'joapr' is left out of averages and tests (1 cells are missing)",
+        "1 runs failed, for instance joapr on arrows: ValueError: NaN loss",
+    ]
 
 
 def test_the_three_errors_are_named(sim):

@@ -1,0 +1,126 @@
+"""Which cells a full grid would have and are not there, and the grid that would run them. Nothing is imputed."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from bench.errors import INCOMPLETE, BenchError
+from reports import cells
+
+AllowMissing = Literal["", "drop-dataset", "drop-method"]
+
+
+class IncompleteError(BenchError):
+    """Cells are missing (exit code 4). `cells` lists them, `grid` is a grid file's table that would run them."""
+
+    def __init__(self, message: str, hint: str, holes: pd.DataFrame, grid: dict[str, Any]) -> None:
+        super().__init__(message, hint, INCOMPLETE)
+        self.cells, self.grid = holes, grid
+
+
+def missing(runs: pd.DataFrame, failed: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The cells that a full grid over the labels, datasets, noise settings and seeds of these runs would have and they lack.
+
+    Args:
+        runs: As `spread` gives them.
+        failed: Runs that failed (`cells.failed`): missing, even where nothing else of their method or dataset is there.
+
+    Returns:
+        One row per missing cell: label, dataset, noise, rate, seed.
+    """
+    full = runs[["label"]].drop_duplicates()
+    seeded = runs[runs["trained"]] if runs["trained"].any() else runs
+    for part in (runs[["dataset"]], cells.settings(runs), seeded[["seed"]]):
+        full = full.merge(part.drop_duplicates(), how="cross")
+    if failed is not None:
+        full = pd.concat([full, failed[cells.CELL]]).drop_duplicates()
+    have = pd.MultiIndex.from_frame(runs[cells.CELL])
+    return full[~pd.MultiIndex.from_frame(full[cells.CELL]).isin(have)].sort_values(cells.CELL).reset_index(drop=True)
+
+
+def complete(runs: pd.DataFrame, allow: AllowMissing = "", failed: pd.DataFrame | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """The runs without holes, and one note for everything that was left out.
+
+    Args:
+        runs: As `spread` gives them.
+        allow: What to leave out: datasets or methods with a missing cell; "" refuses.
+        failed: As for `missing`.
+
+    Raises:
+        IncompleteError: Cells are missing and nothing may be left out, or nothing would be left.
+    """
+    holes = missing(runs, failed)
+    asked = runs if failed is None else pd.concat([runs, failed])
+    if holes.empty:
+        return runs, []
+    if not allow:
+        message = f"{len(holes)} of {len(holes) + len(runs)} cells are missing:\n{listing(holes)}\n"
+        hint = "Run them, or leave out what is incomplete: --allow-missing drop-dataset (or drop-method)."
+        raise IncompleteError(message, hint, holes, missing_grid(asked, holes))
+    axis, word = ("dataset", "dataset") if allow == "drop-dataset" else ("label", "method")
+    counts = holes.groupby(axis).size()
+    left = runs[~runs[axis].isin(counts.index)]
+    if left.empty:
+        message = f"every {word} has missing cells; {allow} would leave nothing."
+        raise IncompleteError(message, "Run them.", holes, missing_grid(asked, holes))
+    return left, [
+        f"{word} '{name}' is left out of averages and tests ({count} cells are missing)" for name, count in counts.items()
+    ]
+
+
+def listing(cells: pd.DataFrame, most: int = 20) -> str:
+    """The cells as lines, at most `most` of them."""
+    lines = [f"  {c.label} · {c.dataset} · {c.noise} {c.rate:g} · seed {c.seed}" for c in cells.head(most).itertuples()]
+    return "\n".join(lines + ([f"  … and {len(cells) - most} more"] if len(cells) > most else []))
+
+
+def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
+    """A grid that covers the missing cells, as the table of a grid file; finished runs are skipped when it is run.
+
+    Args:
+        runs: The comparable runs, and those that failed.
+        holes: As `missing` gives them.
+    """
+    trained = runs[runs["trained"]]
+    wanted = runs[runs["label"].isin(holes["label"])]
+    protocols = [json.loads(text) for text in wanted.loc[wanted["trained"], "train"].unique()]
+    train = {key: _one_or_all([protocol[key] for protocol in protocols]) for key in (protocols[0] if protocols else {})}
+    if isinstance(train.get("lr"), str):  # chosen by `reports.selection`, which names the grid it chose from
+        train["lr"] = [float(rate) for rate in train["lr"].split(" of ")[1].split(", ")]
+    noise: dict[str, list[float]] = {}
+    for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
+        noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))
+    first = (trained if len(trained) else runs).iloc[0]
+    methods = wanted[["method", "params"]].drop_duplicates().itertuples(index=False)
+    return {
+        "name": "missing",
+        "methods": [{"name": name, **json.loads(params)} for name, params in methods],
+        "datasets": sorted(holes["dataset"].unique()),
+        "backbones": sorted(runs["backbone"].unique()),
+        "views": int(first["views"]),
+        "shots": [int(first["shots"])],
+        "seeds": sorted(int(seed) for seed in holes["seed"].unique()),
+        "noise": noise,
+        "train": train,
+    }
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """The value that all share, or every one of them."""
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else distinct
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """A grid's table as TOML: every value inline. JSON's text, numbers and lists are TOML's; None is left out."""
+
+    def inline(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items() if v is not None) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(inline, value)) + "]"
+        return json.dumps(value, ensure_ascii=False)
+
+    return "".join(f"{key} = {inline(value)}\n" for key, value in table.items() if value is not None)
