@@ -228,9 +228,10 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
         BenchError: A card, split or feature file is missing or does not fit, or the dataset cannot carry the noise.
     """
     card, split = load_card(spec.dataset), split_of(spec.dataset)
-    check_noise(card, spec.noise)
-    # What trains nothing sees nothing but the test part, so it needs no features of the others.
-    images = Images([], [], []) if spec.train is None else draw_images(card, split, spec.shots, spec.seed, spec.noise)
+    images = Images([], [], [])  # what trains nothing sees the test part only, so it needs no features of the others
+    if spec.train is not None:
+        check_noise(card, spec.noise)
+        images = draw_images(card, split, spec.shots, spec.seed, spec.noise)
     protocol, rate, of_people = spec.noise.protocol, spec.noise.rate, kind(spec.noise.protocol) == "human"
     people = _human(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
     # Selection must see the same kind of labels: validation images that people did not label are left out.

@@ -122,6 +122,9 @@ def test_training_labels_that_nobody_knows_are_not_called_true(animals, class_fo
     assert data.val.shape == (0, 16)  # nobody labelled them so
     with pytest.raises(BenchError, match="the true ones are unknown"):
         load_task(spec("symmetric", 0.5))
+    untrained = spec(train=None, views=0, shots=0)
+    check_ready(untrained)
+    assert load_task(untrained).test.shape == (21, 16)
 
 
 def test_features_of_other_weights_than_the_backbones_are_refused(animals):
