@@ -65,7 +65,8 @@ class Pool:
     def __init__(self, store: Store, works: Sequence[Work], claims: Claims, reporter: Reporter, stall: float) -> None:
         self.store, self.works, self.claims, self.reporter, self.stall = store, works, claims, reporter, stall
         self.queue: deque[Task] = deque()
-        self.elsewhere: dict[str, tuple[Cell, int]] = {}  # runs that another runner holds, and their failures so far
+        self.elsewhere: list[Task] = []  # runs that another runner holds
+        self.attempts: dict[str, int] = {}  # how often those had failed when it was seen that they are held
         self.workers: list[Worker] = []
         self._context = _context()
 
@@ -110,33 +111,38 @@ class Pool:
 
     def _claim(self, task: Task) -> Task:
         """What of a task is left to this runner: neither finished nor in another runner's hands."""
-        mine = []
+        mine, theirs = [], []
         for cell in task.cells:
             if not self.claims.take(cell.run_id):
-                self.elsewhere[cell.run_id] = (cell, self.store.attempts(cell.run_id))
+                theirs.append(cell)
+                self.attempts[cell.run_id] = self.store.attempts(cell.run_id)
             elif self.store.has(cell.run_id):
                 self.claims.release([cell.run_id])
                 self.reporter.cached(cell)
             else:
                 mine.append(cell)
+        if theirs:
+            self.elsewhere.append(Task(theirs))
         return replace(task, cells=mine)
 
     def _look_elsewhere(self) -> None:
         """What became of the runs that another runner held: done, failed, or free again."""
-        free = []
-        for run_id, (cell, attempts) in list(self.elsewhere.items()):
-            if self.store.has(run_id):
-                self.reporter.cached(cell)
-            elif self.store.attempts(run_id) > attempts:
-                self._report_failure(cell)
-            elif self.claims.take(run_id):
-                free.append(cell)
-            else:
-                continue
-            del self.elsewhere[run_id]
-        if free:
-            self.queue.append(Task(free))
-            self.claims.release(cell.run_id for cell in free)
+        for task in self.elsewhere:
+            held, free = [], []
+            for cell in task.cells:
+                if self.store.has(cell.run_id):
+                    self.reporter.cached(cell)
+                elif self.store.attempts(cell.run_id) > self.attempts[cell.run_id]:
+                    self._report_failure(cell)
+                elif self.claims.take(cell.run_id):
+                    free.append(cell)
+                else:
+                    held.append(cell)
+            self.claims.release(cell.run_id for cell in free)  # taken again with the task
+            if free:
+                self.queue.append(Task(free))
+            task.cells = held
+        self.elsewhere = [task for task in self.elsewhere if task.cells]
 
     def _report_failure(self, cell: Cell) -> None:
         record = self.store.read(cell.run_id)

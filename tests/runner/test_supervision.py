@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from bench import results
 from bench.errors import BenchError
 from bench.grid import Grid
 from bench.plan import make_plan
+from bench.runner import pool
+from bench.runner.claims import Claims
+from bench.runner.record import build_record
 from bench.runner.run import run_grid
 from bench.store import Store
 
@@ -139,6 +143,31 @@ def test_two_runners_on_one_store_share_the_work(root, start):
     assert sum(done for done, _ in counts) == 18
     assert min(done for done, _ in counts) > 0
     assert {done + cached for done, cached in counts} == {18}
+
+
+def test_what_another_runner_gives_up_is_taken_over_shard_by_shard(root, grid, fake, monkeypatch, capsys):
+    """Another runner holds everything at first, finishes one run, fails another, and gives the others back."""
+    monkeypatch.setattr(pool, "POLL", 0.2)
+    other, store = Claims(root), Store(root)
+    store.prepare()
+    cells = make_plan(grid, store).cells
+    for cell in cells:
+        assert other.take(cell.run_id)
+
+    def give_up() -> None:
+        time.sleep(3)
+        bad = fake.outcome(cells[1].spec)
+        bad.status = "failed"
+        for cell, outcome in zip(cells[:2], (fake.outcome(cells[0].spec), bad), strict=True):
+            store.write(build_record(cell, outcome, {}))
+        other.close()
+
+    thread = threading.Thread(target=give_up)
+    thread.start()
+    summary = run(grid, root, fake.one_key)
+    thread.join()
+    assert (summary.done, summary.cached, summary.failed) == (16, 1, 1)
+    assert "smaller stacks" not in capsys.readouterr().err
 
 
 def test_ctrl_c_stops_the_workers_and_gives_claims_back(root, start, troubles):
