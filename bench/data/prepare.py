@@ -154,7 +154,13 @@ def _keep_human(made: Prepared, labels: Path | None) -> None:
     items = made.whole.train
     sets = read_human(path, human, np.array([item.label for item in items], dtype=np.int64), len(made.card.classes))
     found = {name: {item.path: int(label) for item, label in zip(items, values, strict=True)} for name, values in sets.items()}
-    _write_json(cached_human(made.card), found)
+    kept = cached_human(made.card)
+    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != found:
+        raise BenchError(
+            f"{kept} holds other human labels of '{made.card.name}' than {path}.",
+            "Give the same file, or remove that folder and extract anew; runs before and after would not compare.",
+        )
+    _write_json(kept, found)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -176,6 +176,11 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
     (tmp_path / "labels.pt").write_bytes(pickle.dumps({"clean_label": clean, "worse_label": worse}))
     made = prepare(str(mine))
     assert cached_human(made.card).is_file()
+    assert prepare(str(mine)).split == made.split
+    other = np.where(np.arange(100) % 5 > 2, (clean + 3) % 10, clean)
+    (tmp_path / "others.pt").write_bytes(pickle.dumps({"clean_label": clean, "worse_label": other}))
+    with pytest.raises(BenchError, match="holds other human labels of 'mine'"):
+        prepare(str(mine), labels=tmp_path / "others.pt")
 
     from bench.data.features import FeatureWriter
 
