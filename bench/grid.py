@@ -58,7 +58,8 @@ def read_grid(path: Path) -> Grid:
     except tomllib.TOMLDecodeError as error:
         raise BenchError(f"grid file {path} is no valid TOML: {error}.", "Correct the file.") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key first: it is often the one that another error misses.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = str(first["loc"][0]) if first["loc"] else ""
         hint = nearest(key, Grid.model_fields) if first["type"] == "extra_forbidden" else "Correct the value."
         raise BenchError(f"grid file {path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}.", hint) from error

@@ -141,3 +141,10 @@ def test_the_grid_that_the_documentation_shows_is_a_grid():
     text = (Path(__file__).parent.parent / "results" / "README.md").read_text()
     shown = text.split("```toml\n")[1].split("```")[0]
     assert Grid.model_validate(tomllib.loads(shown)).name == "first"
+
+
+def test_an_unknown_key_is_named_before_what_it_leaves_missing(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text('methodz = ["gce"]\ndatasets = ["digits"]\n[noise]\nsymmetric = [0.5]\n')
+    with pytest.raises(BenchError, match=r"'methodz'.*Did you mean 'methods'"):
+        read_grid(path)

@@ -96,6 +96,23 @@ def describe(slug: str) -> Backbone:
         raise BenchError(f"{path} does not describe a backbone ({reason}).", "Extract its features again.") from error
 
 
+def check_weights(backbone: Backbone) -> None:
+    """Whether a backbone's weights file is there and is the one it names.
+
+    Raises:
+        BenchError: It is missing, or its SHA-256 is another.
+    """
+    path = Path(backbone.weights)
+    if not path.is_file():
+        raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
+    if (found := sha256_of(path)) != backbone.sha256:
+        raise BenchError(
+            f"{path} is no longer the file that '{backbone.slug}' names: its sha256 is {found[:12]}…, not {backbone.sha256[:12]}….",
+            "Put the file back.",
+            ENVIRONMENT,
+        )
+
+
 def save_description(backbone: Backbone) -> None:
     """Write a backbone's description; another weights file under a known slug is refused.
 

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_checkpoint
 
-from bench.data.backbones import Backbone, local_backbone, sha256_of
+from bench.data.backbones import Backbone, check_weights, local_backbone, sha256_of
 from bench.errors import ENVIRONMENT, BenchError, nearest
 
 # Entries of TorchScript archives that are no weights.
@@ -102,11 +102,8 @@ def create_model(backbone: Backbone) -> Any:
     Raises:
         BenchError: The weights are gone, altered since their features were made, no checkpoint, or another model's.
     """
+    check_weights(backbone)
     path = Path(backbone.weights)
-    if not path.is_file():
-        raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
-    if sha256_of(path) != backbone.sha256:
-        raise BenchError(f"{path} is no longer the file that '{backbone.slug}' names.", "Put the file back.", ENVIRONMENT)
     try:
         model = _with_weights(backbone, path)
     except Exception as error:

@@ -9,6 +9,9 @@ import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from bench.data.backbones import Backbone as DescribedBackbone
+from bench.data.backbones import describe
+from bench.data.weights import create_model, create_tokenizer
 from bench.errors import BenchError
 
 
@@ -111,17 +114,17 @@ class Backbone:
         return path(empty)[0]
 
 
-@lru_cache(maxsize=2)
 def load_backbone(slug: str, device: str = "cpu") -> Backbone:
-    """The backbone of a slug, its image tower dropped.
+    """The backbone of a slug, its image tower dropped; loaded once per process.
 
     Raises:
         BenchError: Unknown slug, or weights that are missing or altered (named with their hash).
     """
-    from bench.data.backbones import describe  # noqa: PLC0415 - heavy, and not needed by tests of the engine alone
-    from bench.data.weights import create_model, create_tokenizer  # noqa: PLC0415
+    return _load(describe(slug), device)
 
-    described = describe(slug)
+
+@lru_cache(maxsize=2)
+def _load(described: DescribedBackbone, device: str) -> Backbone:
     model = create_model(described)
     scale = float(model.logit_scale.detach().exp())
     model.visual = nn.Identity()

@@ -17,6 +17,7 @@ from bench.grid import Grid
 from bench.plan import Plan, make_plan
 from bench.runner.claims import Claims
 from bench.runner.pool import Pool
+from bench.runner.preflight import check_inputs
 from bench.runner.progress import Style, Tally, make_reporter
 from bench.runner.worker import Train, Work
 from bench.store import Store
@@ -85,6 +86,7 @@ def run_grid(
     plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, most_seconds=most_seconds, **limit)
     if plan.counts["unavailable"] == plan.counts["total"]:
         raise BenchError(next(iter(plan.reasons("unavailable"))), code=ENVIRONMENT)
+    check_inputs(plan)
     store.prepare()
     counts = plan.counts
     tally = Tally(counts["to_run"], sum(shard.steps for shard in plan.shards))
