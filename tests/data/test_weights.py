@@ -146,7 +146,6 @@ def check_zero_shot(folder, model_name, path, home):
     """The engine's class features give open_clip's own zero-shot classifier's logits on the cached features."""
     from bench.engine.backbone import load_backbone
 
-    load_backbone.cache_clear()  # it remembers slugs, and another test's "zs" was another model
     words = ["extract", "--folder", folder, "--backbone", model_name, "--weights", path, "--workers", 0, "--views", 1, "--shots", 1,
              "--slug", "zs", "--template", "a bad photo of a {}."]  # fmt: skip
     result = CliRunner().invoke(app, [str(word) for word in words])
