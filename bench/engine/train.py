@@ -168,7 +168,7 @@ class Stack:
             self.members[i].guard(self.members[i].start)
         for epoch in range(self.epochs):
             self._epoch(epoch)
-            if epoch % eval_every(self.epochs) == 0 or epoch == self.epochs - 1:
+            if self._measured(epoch):
                 self._evaluate(epoch)
         text = self.text()
         outcomes = [self._outcome(i, text, keep_context) for i in range(len(self.members))]
