@@ -67,7 +67,7 @@ def report(
     from bench.results import load
     from reports import render
     from reports.analysis import Choices, analyse
-    from reports.cells import IncompleteError, toml
+    from reports.completeness import IncompleteError, toml
     from reports.report import Extras, write
     from reports.tables import checked_columns
 
