@@ -21,9 +21,9 @@ HERE = Path(__file__).parent
 
 
 def start(cards: Path, root: Path) -> subprocess.Popen:
-    """A runner of the slow engine, in a session of its own."""
+    """A runner of the slow engine, in a process group of its own."""
     command = [sys.executable, str(HERE / "small_grid.py"), str(cards), str(root), "slow", ""]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
 
 
 def check(root: Path, before: dict[str, str]) -> dict[str, str]:
