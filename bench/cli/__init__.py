@@ -2,8 +2,8 @@
 
 import sys
 import traceback
+from typing import Any
 
-import click
 import typer
 from rich.console import Console
 
@@ -13,6 +13,9 @@ from methods.registry import MethodNameError, UnknownMethodError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 options = {"debug": False}
+
+# Typer's own base of usage errors: newer versions bring a click of their own, whose classes are not the package click's.
+USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def _version(show: bool) -> None:
@@ -45,9 +48,9 @@ def main() -> None:
     except (MethodNameError, UnknownMethodError) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}.", markup=False, highlight=False)
         sys.exit(USAGE)
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted: finished runs are kept; start again to continue", err=True)
         sys.exit(INTERRUPTED)
