@@ -229,8 +229,7 @@ class Stack:
             found = member.guard(member.gradient, leaf, index, epoch, first)
             gradients.append(torch.zeros_like(leaf) if found is None else found)
         (at_contexts,) = torch.autograd.grad(text, contexts, torch.cat(gradients))  # [S, (C,) n_ctx, W]
-        kept = torch.cat([torch.full_like(self.slots[i], self.members[i].failure is None, dtype=torch.bool) for i in batches])
-        self.optimiser.step(slots[kept], at_contexts[kept])
+        self.optimiser.step(slots, at_contexts)  # a run that has just failed moves too; nobody reads its context any more
         if self.progress:
             self.progress(len(batches))
 

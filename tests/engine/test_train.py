@@ -139,6 +139,20 @@ def test_clean_labels_change_no_trajectory_but_the_oracles(backbone):
         assert np.array_equal(a.context, b.context) == same
 
 
+@pytest.mark.parametrize(("name", "labels", "rate"), [
+    ("coop_ce", False, False), ("joapr", False, False), ("co_teaching", False, False),
+    ("co_teaching_oracle", False, True), ("clean_only", True, True),
+])  # fmt: skip
+def test_only_a_declared_oracle_is_told_what_nobody_knows(backbone, name, labels, rate):
+    member = make_member(backbone, make_spec(name, 0.25))
+    told = []
+    member.method.start = told.append
+    member.start()
+    assert (told[0].clean_labels is not None, told[0].noise_rate is not None) == (labels, rate)
+    assert torch.equal(told[0].labels, member.given)
+    assert told[0].noise_rate in {None, 0.25}
+
+
 @pytest.mark.parametrize(("kind", "layout"), [
     ("clip", {"class_position": "front"}), ("clip", {"class_position": "middle"}), ("clip", {"class_specific": True}),
     ("clip", {"ctx_init": "a photo of a"}), ("siglip", {}), ("quick_gelu", {}), ("custom", {}),
