@@ -133,10 +133,9 @@ def time_case(backbone: Backbone, case: Case, repeats: int) -> Timing:
     ours = {"ours": step(shared, case.stacked), "alone": step(shared)}
     taken = medians({"coop": step(coop), "cut": step(cut), **ours, "square": lambda: left @ right}, repeats)
     rate = 2 * SQUARE**3 / taken["square"]
-    tokens = shared.prefix + shared.nodes
     return Timing(
-        case.dataset, len(names), case.stacked, tokens, taken["coop"], taken["cut"], taken["ours"] / case.stacked, taken["alone"],
-        rate, shared.floor_operations() / rate,
+        case.dataset, len(names), case.stacked, shared.tokens, taken["coop"], taken["cut"], taken["ours"] / case.stacked,
+        taken["alone"], rate, shared.floor_operations() / rate,
     )  # fmt: skip
 
 

@@ -23,11 +23,6 @@ class Prompts:
     n_ctx: int
     tokens: Tokens
 
-    @property
-    def suffixes(self) -> list[tuple[int, ...]]:
-        """What follows the context, where the class token is at the end: name, ".", end token."""
-        return [sequence[len(self.tokens.start) + self.n_ctx :] for sequence in self.sequences]
-
 
 def context_length(tokens: Tokens, train: TrainSpec) -> int:
     """How many context tokens a run learns: `n_ctx`, or as many as its initial words have."""

@@ -2,15 +2,18 @@
 
 A causal text tower, pooled at the end token, with the class name behind a shared context. Then
 1. nothing behind a name's end token matters: it is not computed;
-2. the start token and the context have the same states for every class: they are computed once;
-3. names that begin alike share their first tokens' states: they are nodes of a trie (trie.py);
-4. in the last layer only the end tokens' states are needed.
+2. prompts begin with the same start token and context, and names may begin alike: all prompts are one trie (trie.py), and a state
+   is computed once per node;
+3. the names' tokens enter the first layer as constants: their queries, keys and values there are computed once and for all;
+4. in the last layer only the end tokens ask, and only their states are needed.
 
-Shapes: S stacked contexts, P = 1 + n_ctx prefix tokens, T nodes of the trie, C classes, W width, H heads of E dimensions, n chunks
-of m nodes with A ancestors each.
+Shapes: S stacked contexts, P prefix tokens (start token and context, the trie's first nodes), N nodes of the trie, cut into n
+chunks of m nodes (n · m >= N, the last chunk is padded) with A ancestors and e end tokens each, C classes, W width, H heads of E
+dimensions.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -23,7 +26,7 @@ from bench.engine.prompts import CONTEXT, Prompts
 from bench.engine.trie import build_trie, cut
 from bench.spec import TrainSpec
 
-CHUNK = 64  # nodes per chunk: few enough that masked scores are cheap, enough for large products
+CHUNK = 96  # nodes per chunk: few enough that masked scores are cheap, enough for large products
 # Activations kept for the backward pass are about this many floats per token, layer and unit of width (bench perf measures them).
 KEPT = 14
 RECOMPUTE_ABOVE = 2**30  # bytes of one context's kept activations above which every layer is recomputed instead
@@ -42,6 +45,34 @@ def why_not_shared(tower: TextTower, train: TrainSpec) -> str:
     return ""
 
 
+class _Meet(torch.autograd.Function):
+    """Keys and values of all nodes, [S, n · m, 2, H, E], to those that each chunk looks at: its ancestors' and its own.
+
+    Only a rearrangement, but its backward is written by hand: torch's own fills and adds whole tensors of zeros.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, nodes: Tensor, ancestors: Tensor) -> tuple[Tensor, Tensor]:
+        """[S, n · m, 2, H, E] and [n, A] to keys and values, each [S · n, H, A + m, E]."""
+        ctx.ancestors = ancestors
+        seen = nodes.unflatten(1, (len(ancestors), -1))  # [S, n, m, 2, H, E]
+        if ancestors.shape[1]:
+            seen = torch.cat([nodes[:, ancestors], seen], dim=2)  # [S, n, A + m, 2, H, E]
+        keys, values = seen.flatten(0, 1).transpose(1, 3).unbind(2)
+        return keys, values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Gradients at keys and values, each [S · n, H, A + m, E], to the gradient at the nodes, [S, n · m, 2, H, E]."""
+        (count, elders), who = ctx.ancestors.shape, ctx.ancestors.flatten()  # n, A; [n · A]
+        chunks = [gradient.transpose(1, 2).unflatten(0, (-1, count)) for gradient in gradients]  # each [S, n, A + m, H, E]
+        nodes = torch.stack([chunk[:, :, elders:] for chunk in chunks], dim=3).flatten(1, 2)  # [S, n · m, 2, H, E]
+        if elders:
+            for which, chunk in enumerate(chunks):
+                nodes[:, :, which].index_add_(1, who, chunk[:, :, :elders].flatten(1, 2))  # + [S, n · A, H, E]
+        return nodes, None
+
+
 class SharedPath:
     """Text features of S contexts, [S, n_ctx, W] to [S, C, D].
 
@@ -51,87 +82,86 @@ class SharedPath:
     """
 
     def __init__(self, tower: TextTower, prompts: Prompts) -> None:
-        trie = build_trie(prompts.suffixes)
+        trie = build_trie(prompts.sequences)
         chunks = cut(trie, CHUNK)
-        device = tower.positional_embedding.device
+        position = tower.positional_embedding
         self.tower = tower
         self.blocks: list[ResidualAttentionBlock] = list(tower.transformer.resblocks)
-        self.prefix, self.nodes = len(prompts.tokens.start) + prompts.n_ctx, len(trie.tokens)  # P, T
-        self.chunk, self.padding, self.ancestors = chunks.size, chunks.padding, chunks.ancestors.to(device)  # m, n · m - T, [n, A]
-        self.mask = F.pad(chunks.mask, (self.prefix, 0)).to(device)  # [n, m, P + A + m]; all see the whole prefix
-        self.ends = self.prefix + torch.tensor(trie.ends, device=device)  # [C]
-        position = self.prefix + torch.tensor(trie.depth, device=device)
+        start = len(prompts.tokens.start)
+        self.tokens, self.prefix = len(trie.tokens), start + prompts.n_ctx  # N, P
+        self.ancestors, self.mask = chunks.ancestors.to(position.device), chunks.mask.to(position)  # [n, A], [n, m, A + m]
+        self.asking, self.asking_mask = chunks.ends.to(position.device), chunks.ends_mask.to(position)  # [n, e], [n, e, A + m]
+        self.ends = chunks.place.to(position.device)  # [C] among the n · e that ask
         with torch.no_grad():
-            embed = tower.token_embedding
-            self.start = embed(torch.tensor(prompts.tokens.start, device=device))  # [P - n_ctx, W]
-            self.names: Tensor = embed(torch.tensor(trie.tokens, device=device)) + tower.positional_embedding[position]  # [T, W]
-        assert all(sequence[len(self.start)] == CONTEXT for sequence in prompts.sequences)
+            tokens, depth = (torch.tensor(of, device=position.device) for of in (trie.tokens, trie.depth))  # [N]
+            fixed = [slice(start), slice(self.prefix, None)]  # all nodes but the context
+            known = [tower.token_embedding(tokens[part]) + position[depth[part]] for part in fixed]
+            self.start, self.names = known[0], F.pad(known[1], (0, 0, 0, chunks.padding))  # [start, W], [n · m - P, W]
+            self.where = position[start : self.prefix]  # the context's, [n_ctx, W]
+            self.first = _project(self.blocks[0], self.blocks[0].ln_1(self.names), slice(None))  # [n · m - P, 3 W]
+        assert trie.tokens[start : self.prefix] == [CONTEXT] * prompts.n_ctx
 
     @property
     def bytes_per_context(self) -> int:
         """What the backward pass of one context keeps in memory, about."""
-        tokens = self.prefix + self.nodes
         kept = KEPT if not self.recompute else KEPT / len(self.blocks) + 1
-        return int(kept * tokens * self.names.shape[1] * len(self.blocks) * 4)
+        return int(kept * self.tokens * self.names.shape[1] * len(self.blocks) * 4)
 
     @property
     def recompute(self) -> bool:
         """Whether layers are recomputed in the backward pass, as their activations are too many to keep."""
-        return KEPT * (self.prefix + self.nodes) * self.names.shape[1] * len(self.blocks) * 4 > RECOMPUTE_ABOVE
+        return KEPT * self.tokens * self.names.shape[1] * len(self.blocks) * 4 > RECOMPUTE_ABOVE
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] to L2-normalised features [S, C, D]."""
-        stack = contexts.shape[0]
-        prefix = torch.cat([self.start.expand(stack, -1, -1), contexts], dim=1)  # [S, P, W]
-        prefix = prefix + self.tower.positional_embedding[: self.prefix]
-        x = torch.cat([prefix, self.names.expand(stack, -1, -1)], dim=1)  # [S, P + T, W]
-        # [S · n, 1, m, P + A + m], the same for all heads
-        mask = self.mask.to(x.dtype).expand(stack, *self.mask.shape).flatten(0, 1)[:, None]
+        stack = len(contexts)
+        start, names = (known.expand(stack, -1, -1) for known in (self.start, self.names))
+        x = torch.cat([start, contexts + self.where, names], dim=1)  # [S, n · m, W]
         for block in self.blocks[:-1]:
             if self.recompute and torch.is_grad_enabled():
-                x = checkpoint(self._layer, block, x, mask, use_reentrant=False)
+                x = checkpoint(self._layer, block, x, use_reentrant=False)
             else:
-                x = self._layer(block, x, mask)
-        return self.tower.finish(self._layer(self.blocks[-1], x, mask, self.ends))  # [S, C, D]
+                x = self._layer(block, x)
+        x = self._layer(self.blocks[-1], x, last=True)  # [S, n · e, W]
+        return self.tower.finish(x[:, self.ends])  # [S, C, D]
 
-    def _layer(self, block: ResidualAttentionBlock, x: Tensor, mask: Tensor, rows: Tensor | None = None) -> Tensor:
-        """One transformer block on all tokens, [S, P + T, W]; with `rows`, only these tokens' states are completed, [S, C, W]."""
-        attended = self._attention(block, block.ln_1(x), mask)  # [S, P + T, W]
-        if rows is not None:
-            attended, x = attended[:, rows], x[:, rows]  # [S, C, W]
-        x = x + block.ls_1(block.attn.out_proj(attended))
+    def _layer(self, block: ResidualAttentionBlock, x: Tensor, last: bool = False) -> Tensor:
+        """One transformer block on all states, [S, n · m, W]; the last completes only the end tokens', [S, n · e, W]."""
+        stack, width, heads = len(x), x.shape[-1], block.attn.num_heads
+        is_query, is_key_or_value = slice(width), slice(width, None)  # rows of the projection
+        first = block is self.blocks[0]
+        y = block.ln_1(x[:, : self.prefix] if first else x)
+        seen = self._with_names(_project(block, y, is_key_or_value), is_key_or_value, first)  # [S, n · m, 2 W]
+        mask = self.asking_mask if last else self.mask  # [n, m or e, A + m]
+        if last:
+            x = x[:, self.asking.flatten()]  # [S, n · e, W]
+            queries = _project(block, block.ln_1(x), is_query)  # [S, n · e, W]
+        else:
+            queries = self._with_names(_project(block, y, is_query), is_query, first)  # [S, n · m, W]
+        keys, values = _Meet.apply(seen.unflatten(-1, (2, heads, -1)), self.ancestors)  # each [S · n, H, A + m, E]
+        asked = queries.view(stack * len(mask), -1, heads, width // heads).transpose(1, 2)  # [S · n, H, m or e, E]
+        mask = mask.repeat(stack, 1, 1)[:, None].to(asked)  # [S · n, 1, m or e, A + m], the same for all heads
+        attended = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask).transpose(1, 2)  # [S · n, m or e, H, E]
+        x = x + block.ls_1(block.attn.out_proj(attended.reshape(x.shape)))
         done: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
         return done
 
-    def _attention(self, block: ResidualAttentionBlock, x: Tensor, mask: Tensor) -> Tensor:
-        """Multi-head attention without its output projection, [S, P + T, W]: the prefix causally, the trie by chunks."""
-        attn, (stack, _, width) = block.attn, x.shape
-        heads = attn.num_heads
-        qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias).unflatten(-1, (3, heads, width // heads))  # [S, P + T, 3, H, E]
-        # split and unbind, not slices: the gradient of a slice is a whole tensor of zeros
-        prefix, nodes = qkv.split([self.prefix, self.nodes], dim=1)  # [S, P, 3, H, E], [S, T, 3, H, E]
-        q, k, v = prefix.transpose(1, 3).unbind(2)  # each [S, H, P, E]
-        ahead = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # [S, H, P, E]
-        padded = F.pad(nodes, (0, 0, 0, 0, 0, 0, 0, self.padding)).unflatten(1, (-1, self.chunk))  # [S, n, m, 3, H, E]
-        own = padded.transpose(2, 4).unbind(3)  # queries, keys and values, each [S, n, H, m, E]
-        count = own[0].shape[1]
-        seen = [
-            [of_prefix[:, None].expand(-1, count, -1, -1, -1), of_nodes]
-            for of_prefix, of_nodes in zip((k, v), own[1:], strict=True)
-        ]
-        if self.ancestors.shape[1]:
-            elders = nodes[:, self.ancestors, 1:].transpose(2, 4).unbind(3)  # keys and values, each [S, n, H, A, E]
-            seen = [[first, elder, last] for (first, last), elder in zip(seen, elders, strict=True)]
-        keys, values = (torch.cat(parts, dim=3).flatten(0, 1) for parts in seen)  # [S · n, H, P + A + m, E]
-        trie = F.scaled_dot_product_attention(own[0].flatten(0, 1), keys, values, attn_mask=mask)  # [S · n, H, m, E]
-        trie = trie.unflatten(0, (stack, count)).transpose(2, 3).reshape(stack, count * self.chunk, width)  # [S, n · m, W]
-        return torch.cat([ahead.transpose(1, 2).reshape(stack, self.prefix, width), trie[:, : self.nodes]], dim=1)
+    def _with_names(self, projected: Tensor, part: slice, first: bool) -> Tensor:
+        """In the first layer, the names' constant projections behind the prefix's, [S, P, ..] to [S, n · m, ..]."""
+        if not first:
+            return projected
+        return torch.cat([projected, self.first[:, part].expand(len(projected), -1, -1)], dim=1)
 
     def floor_operations(self) -> float:
-        """Operations of one context's step that no rearrangement avoids: forward and backward to the inputs through the blocks."""
+        """Operations of one context's step if every distinct token went through every block, forward and backward to the inputs."""
         parameters: int = sum(p.numel() for block in self.blocks for p in block.parameters())
-        return 4.0 * parameters * (self.prefix + self.nodes)
+        return 4.0 * parameters * self.tokens
 
     def max_stack(self, memory: float) -> int:
         """How many contexts fit into `memory` bytes."""
         return max(1, math.floor(memory / self.bytes_per_context))
+
+
+def _project(block: ResidualAttentionBlock, y: Tensor, part: slice) -> Tensor:
+    """A part of a block's query, key and value projections, [..., W] to [..., rows of the part]."""
+    return F.linear(y, block.attn.in_proj_weight[part], block.attn.in_proj_bias[part])

@@ -1,7 +1,7 @@
-"""Class names as a trie: names that begin with the same tokens share them.
+"""Prompts as a trie: prompts that begin with the same tokens share them.
 
-The trie's root is the context. A node is a token of one or more class names; in a causal text tower its hidden state depends on
-the context and on its own ancestors alone, so one state per node serves all classes that pass through it.
+A node is a token of one or more prompts; in a causal text tower its hidden state depends on its ancestors and itself alone, so one
+state per node serves all prompts that pass through it.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from torch import Tensor
 class Trie(NamedTuple):
     """The nodes of C token sequences, depth first: the ancestors of a node come before it."""
 
-    tokens: list[int]  # T
-    parent: list[int]  # T; -1: the root, that is the context
-    depth: list[int]  # T; 0: a child of the root
+    tokens: list[int]  # N
+    parent: list[int]  # N; -1: the root, which is no token
+    depth: list[int]  # N; 0: a child of the root
     ends: list[int]  # C; the node of each sequence's last token
 
     def lineage(self, node: int) -> list[int]:
@@ -53,18 +53,20 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 class Chunks(NamedTuple):
     """The trie cut, in its depth-first order, into n runs of m nodes each; the last is padded.
 
-    The ancestors of all nodes of a chunk lie in the chunk itself or among the ancestors of its first node: so a chunk attends to
-    the context, to those at most A ancestors, and to itself under a mask.
+    The ancestors of all nodes of a chunk lie in the chunk itself or among the ancestors of its first node: so a chunk looks at
+    those, at most A, and at itself under a mask. e: the most ends that a chunk has.
     """
 
-    size: int  # m
-    padding: int  # nodes added behind the last: n · m - T
+    padding: int  # nodes added behind the last: n · m - N
     ancestors: Tensor  # [n, A] nodes
     mask: Tensor  # [n, m, A + m] 0 where a node may look, -inf elsewhere
+    ends: Tensor  # [n, e] the sequences' last nodes, by chunk; padded with the chunk's first node
+    ends_mask: Tensor  # [n, e, A + m] their rows of the mask
+    place: Tensor  # [C] where each sequence's end is among the n · e
 
 
 def cut(trie: Trie, size: int) -> Chunks:
-    """Cut a trie into equal chunks of about `size` nodes."""
+    """Cut a trie into equal chunks of at most `size` nodes."""
     total = len(trie.tokens)
     count = -(-total // size)
     size = -(-total // count)
@@ -80,4 +82,10 @@ def cut(trie: Trie, size: int) -> Chunks:
             seen = trie.lineage(node) if node < total else []
             mask[chunk, row, [column[k] if k in column else most + k - chunk * size for k in seen]] = 0
             mask[chunk, row, most + row] = 0  # padding looks at itself, so that no softmax is empty
-    return Chunks(size, count * size - total, ancestors, mask)
+    ends = [sorted({end for end in trie.ends if end // size == chunk}) for chunk in range(count)]
+    places = max(map(len, ends))
+    place = {end: chunk * places + i for chunk, some in enumerate(ends) for i, end in enumerate(some)}
+    padded = torch.tensor([some + [chunk * size] * (places - len(some)) for chunk, some in enumerate(ends)])
+    return Chunks(
+        count * size - total, ancestors, mask, padded, mask.flatten(0, 1)[padded], torch.tensor([place[end] for end in trie.ends])
+    )

@@ -24,7 +24,7 @@ CLASSES = ("cat", "sea lion", "sea horse", "bee", "dog")
 
 
 def tiny(kind: str = "clip", dtype: torch.dtype = torch.float32):
-    """An open_clip model: CLIP, with quick GELU, with a custom text tower, or like SigLIP (not causal, last token pooled)."""
+    """An open_clip model: CLIP, with quick GELU, of one layer, with a custom text tower, or like SigLIP (not causal)."""
     torch.manual_seed(0)
     if kind == "siglip":
         model = CustomTextCLIP(24, VISION, CLIPTextCfg(**TEXT, no_causal_mask=True, pool_type="last", proj_bias=True))
@@ -34,7 +34,8 @@ def tiny(kind: str = "clip", dtype: torch.dtype = torch.float32):
     elif kind == "custom":
         model = CustomTextCLIP(24, VISION, CLIPTextCfg(**TEXT, ls_init_value=0.5))
     else:
-        model = CLIP(24, VISION, CLIPTextCfg(**TEXT), quick_gelu=kind == "quick_gelu")
+        text = CLIPTextCfg(**TEXT | ({"layers": 1} if kind == "shallow" else {}))
+        model = CLIP(24, VISION, text, quick_gelu=kind == "quick_gelu")
     return model.to(dtype).eval()
 
 

@@ -102,6 +102,19 @@ def test_paths_agree_on_few_and_many_classes(count):
     assert_paths_agree([f"{n % 17} {n}" for n in range(count)], TrainSpec(n_ctx=4))
 
 
+@pytest.mark.parametrize("size", [1, 5, 11])
+def test_paths_agree_however_the_trie_is_cut(size, monkeypatch):
+    monkeypatch.setattr("bench.engine.shared.CHUNK", size)
+    assert_paths_agree(["sea lion", "sea horse", "sea", "cat", "cat", "a b c d e f g h", "a b c d e f g x"], TrainSpec(n_ctx=4))
+
+
+def test_paths_agree_on_a_tower_of_one_layer():
+    model = tiny("shallow", torch.float64)
+    (fast, fast_gradient), (plain, gradient) = gradients(backbone_of(model), ["cat", "sea lion", "sea horse"], TrainSpec(n_ctx=4))
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(fast_gradient, gradient, rtol=1e-5, atol=1e-6 * float(gradient.abs().max()))
+
+
 def test_recomputed_layers_change_nothing(monkeypatch):
     names = [f"name {n}" for n in range(30)]
     kept = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))

@@ -45,3 +45,13 @@ def test_chunks_let_a_node_see_itself_and_its_ancestors_and_nothing_else(sequenc
 def test_no_row_of_the_mask_is_empty(sequences, size):
     chunks = cut(build_trie(sequences), size)
     assert bool((chunks.mask == 0).any(dim=-1).all())
+
+
+@given(SEQUENCES, st.integers(1, 12))
+def test_every_sequence_finds_its_end_among_those_that_ask(sequences, size):
+    trie = build_trie(sequences)
+    chunks = cut(trie, size)
+    assert [int(chunks.ends.flatten()[place]) for place in chunks.place] == trie.ends
+    for chunk, some in enumerate(chunks.ends):
+        for row, node in enumerate(some):
+            assert torch.equal(chunks.ends_mask[chunk, row], chunks.mask[chunk, int(node) - chunk * chunks.mask.shape[1]])
