@@ -1,6 +1,6 @@
 """One pass over a frame: everything the tables, figures and sentences of a report are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -25,7 +25,7 @@ class Choices:
     allow_missing: AllowMissing = ""
     select: Selector = ""
     with_oracles: bool = False
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, Sequence[str]] = field(default_factory=dict)  # column -> the values to keep
     names: Mapping[str, str] = field(default_factory=dict)  # label -> name to show
 
     def __post_init__(self) -> None:

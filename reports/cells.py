@@ -5,7 +5,7 @@ with its non-default hyper-parameters). What cannot be compared is refused here,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,24 +15,31 @@ from bench.errors import BenchError, nearest
 
 CELL = ["label", "dataset", "noise", "rate", "seed"]
 UNTRAINED = "{}"  # the `train` column of a method that trains nothing
+# The columns that say how a run was trained.
+OF_TRAINING = ("noise", "rate", "shots", "views", "seed", "epochs", "lr", "preset", "train")
 ORACLE = " †"  # ends the label of a method that was told what nobody knows in practice
 
 
-def where(frame: pd.DataFrame, choices: Mapping[str, str]) -> pd.DataFrame:
-    """The rows whose columns hold the chosen values, compared as text (and as numbers where both are numbers).
+def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The rows whose columns hold one of the chosen values, compared as text (and as numbers where both are numbers).
+
+    An untrained method's one run holds at every setting of the training, so a choice among those keeps it.
 
     Raises:
-        BenchError: An unknown column, or nothing is left.
+        BenchError: An unknown column, or a value that no run has.
     """
-    for column, value in choices.items():
+    for column, values in choices.items():
         if column not in frame:
             raise BenchError(f"--where: results have no column '{column}'.", nearest(column, frame.columns))
         held = frame[column]
-        keep = held.astype(str) == value
-        if pd.api.types.is_numeric_dtype(held) and not pd.api.types.is_bool_dtype(held):
-            keep = held == pd.to_numeric(value, errors="coerce")
-        if not keep.any():
-            raise BenchError(f"--where {column}={value} matches no run.", nearest(value, held.astype(str).unique()))
+        keep = (frame["train"] == UNTRAINED) & (column in OF_TRAINING)
+        for value in values:
+            found = held.astype(str) == value
+            if pd.api.types.is_numeric_dtype(held) and not pd.api.types.is_bool_dtype(held):
+                found = held == pd.to_numeric(value, errors="coerce")
+            if not found.any():
+                raise BenchError(f"--where {column}={value} matches no run.", nearest(value, held.astype(str).unique()))
+            keep |= found
         frame = frame[keep]
     return frame
 

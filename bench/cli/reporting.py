@@ -23,12 +23,15 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """`key=value` texts as a mapping."""
+def _pairs(option: str, texts: list[str]) -> dict[str, list[str]]:
+    """`key=value` texts as a mapping from keys to all their values."""
+    values: dict[str, list[str]] = {}
     for text in texts:
         if "=" not in text:
             raise BenchError(f"{option} '{text}' is not of the form key=value.")
-    return dict(text.split("=", 1) for text in texts)
+        key, value = text.split("=", 1)
+        values.setdefault(key, []).append(value)
+    return values
 
 
 def _curves(path: Path | None) -> "DataFrame | None":
@@ -56,7 +59,7 @@ def report(
     allow_missing: str = typer.Option("", "--allow-missing", help="Leave out what is incomplete: drop-dataset or drop-method."),
     select: str = typer.Option("", "--select", help="Choose the learning rate by noisy_val, or by clean_val (an oracle)."),
     with_oracles: bool = typer.Option(False, "--with-oracles", help="Let oracle methods compete."),
-    where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. shots=16. Repeatable."),
+    where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. shots=16. Repeat it for more values."),
     name: list[str] = typer.Option([], "--name", help="Show a method under another name, e.g. coop_ce=CoOp. Repeatable."),
     columns: str = typer.Option("", "--columns", help="Columns of the leaderboard, separated by commas."),
     pairs: bool = typer.Option(False, "--pairs", help="Test all pairs of methods as well."),
@@ -72,7 +75,8 @@ def report(
     from reports.tables import checked_columns
 
     shown = checked_columns(columns)
-    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, _pairs("--where", where), _pairs("--name", name))  # type: ignore[arg-type]
+    names = {label: shown_as[-1] for label, shown_as in _pairs("--name", name).items()}
+    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, _pairs("--where", where), names)  # type: ignore[arg-type]
     loaded = load(results)
     try:
         analysis = analyse(loaded.frame, choices)
@@ -103,7 +107,7 @@ def compare(
     a: Path = typer.Argument(help="The reference, or before: a results folder or an exported .parquet file."),
     b: Path = typer.Argument(help="Yours, or after."),
     margin: float = typer.Option(0.5, "--margin", help="Accuracy points that count as practically equal."),
-    where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. noise=symmetric. Repeatable."),
+    where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""

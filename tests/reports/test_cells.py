@@ -139,8 +139,18 @@ def test_nothing_finished_is_an_error(sim):
 
 def test_where_chooses_rows_and_knows_its_columns(sim):
     frame = sim.simulate(2, 3, 2)
-    assert set(cells.where(frame, {"seed": "2"})["seed"]) == {2}
+    assert set(cells.where(frame, {"dataset": ["arrows"]})["dataset"]) == {"arrows"}
+    trained = frame[frame["train"] != "{}"]
+    assert set(cells.where(trained, {"seed": ["2"]})["seed"]) == {2}
+    assert len(cells.where(trained, {"seed": ["1", "2"]})) == len(trained)
     with pytest.raises(BenchError, match=r"no column 'datset'\. Did you mean 'dataset'"):
-        cells.where(frame, {"datset": "food"})
-    with pytest.raises(BenchError, match="matches no run"):
-        cells.where(frame, {"dataset": "fod"})
+        cells.where(frame, {"datset": ["food"]})
+    with pytest.raises(BenchError, match="dataset=fod matches no run"):
+        cells.where(frame, {"dataset": ["arrows", "fod"]})
+
+
+def test_a_choice_of_training_keeps_the_untrained_method(sim):
+    frame = sim.simulate(2, 3, 2)
+    kept = cells.where(frame, {"shots": ["16"]})
+    assert "zero_shot" in set(kept["method"])
+    assert "zero_shot" not in set(cells.where(frame, {"method": ["coop_ce"]})["method"])
