@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
+from bench.data.cards import load_card
 from bench.data.task import check_ready, features_version, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
@@ -77,9 +78,14 @@ def versions_of(spec: RunSpec) -> dict[str, Any]:
     A plugin file is being worked on, so its content counts as well as the method's own version.
 
     Raises:
-        BenchError: The run's features are missing or damaged.
+        BenchError: The run's features are missing or damaged, or the method is an oracle and nobody knows the truth there.
     """
     cls = registry.load(spec.method.name)
+    if cls.oracle and load_card(spec.dataset).train_labels == "human":
+        raise BenchError(
+            f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",
+            f'Leave it out: exclude = [{{method = "{spec.method.name}", dataset = "{spec.dataset}"}}].',
+        )
     nested = [registry.load(spec.method.params[key]["name"]).version for key in cls.nested]
     versions = {
         "method": cls.version,

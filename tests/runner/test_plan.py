@@ -150,3 +150,11 @@ def test_an_edited_plugin_makes_its_runs_stale(grid, store, tmp_path):
             text += "    # another loss\n"
     finally:
         del registry._classes["mine"]
+
+
+def test_an_oracle_is_refused_where_nobody_knows_the_truth(store):
+    grid = Grid(methods=["clean_only", "co_teaching_oracle", "coop_ce"], datasets=["clothing1m"], noise={"human": [1.0]}, seeds=[1])
+    cells = make_plan(grid, store).cells
+    told = {cell.spec.method.name: cell.reason for cell in cells if "told the true labels" in cell.reason}
+    assert set(told) == {"clean_only", "co_teaching_oracle"}
+    assert 'exclude = [{method = "clean_only", dataset = "clothing1m"}]' in told["clean_only"]
