@@ -80,10 +80,10 @@ class TextFeatures:
             gaps.append(float((fast[first : first + AT_ONCE] - plain).abs().max()))
         return max(gaps)
 
-    def max_stack(self, cap: int | None) -> int:
-        """How many contexts to train at once: half of the free memory's worth, at most `cap`."""
-        free = _free_memory(self.backbone.tower.positional_embedding.device)
-        fit = self.path.max_stack(free / 2) if isinstance(self.path, SharedPath) else self._plain_stack(free / 2)
+    def max_stack(self, cap: int | None, processes: int = 1) -> int:
+        """How many contexts to train at once: half of the free memory's worth, shared with other processes; at most `cap`."""
+        mine = _free_memory(self.backbone.tower.positional_embedding.device) / processes / 2
+        fit = self.path.max_stack(mine) if isinstance(self.path, SharedPath) else self._plain_stack(mine)
         return max(1, min(fit, cap or fit))
 
     def _plain_stack(self, memory: float) -> int:

@@ -50,6 +50,7 @@ def train_stack(
     device: str = "auto",
     keep_context: bool = False,
     max_stack: int | None = None,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Train runs that share backbone, class names, layout and epochs (equal `stack_key`), as few stacks as memory allows.
@@ -59,6 +60,7 @@ def train_stack(
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         keep_context: Keep the learned contexts in the outcomes.
         max_stack: At most so many contexts at once.
+        processes: How many processes share the device's memory, this one included.
         progress: Called with the number of run-steps done since the last call.
 
     Returns:
@@ -88,7 +90,7 @@ def train_stack(
     if train is None:
         return [_template(member) for member in members]
     features = TextFeatures(backbone, card.class_names, train)
-    limit = features.max_stack(max_stack)
+    limit = features.max_stack(max_stack, processes)
     outcomes: list[Outcome] = []
     for part in _parts(members, limit):
         outcomes += Stack(part, features, backbone, progress).run(keep_context)

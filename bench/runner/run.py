@@ -154,7 +154,7 @@ def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> lis
     (root / "logs").mkdir(exist_ok=True)
     threads = max(1, cores() // max(len(devices), 1))
     return [
-        Work(root=root, device=device, threads=threads, log=f"logs/{owner}-{index}.log", **shared)
+        Work(root=root, device=device, threads=threads, processes=devices.count(device), log=f"logs/{owner}-{index}.log", **shared)
         for index, device in enumerate(devices)
     ]
 

@@ -37,6 +37,7 @@ class Work:
     root: Path
     device: str
     threads: int
+    processes: int = 1  # workers on this device
     plugins: tuple[Path, ...] = ()
     preset: str = ""
     keep_context: bool = False
@@ -72,7 +73,8 @@ def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> list[Outcome]:
     """Train the cells as one stack; an outcome for each, in order. Raises whatever the engine raises for the stack as a whole."""
     steps = _Steps(send)
     train = work.train or _engine()
-    outcomes = train([cell.spec for cell in cells], device=work.device, keep_context=work.keep_context, progress=steps.add)
+    specs = [cell.spec for cell in cells]
+    outcomes = train(specs, device=work.device, keep_context=work.keep_context, processes=work.processes, progress=steps.add)
     steps.flush()
     return outcomes
 

@@ -214,6 +214,14 @@ def test_stack_size_is_capped_by_contexts(backbone):
     assert TextFeatures(backbone, CLASSES, TRAIN, "plain").max_stack(7) == 7
 
 
+@pytest.mark.parametrize("path", ["shared", "plain"])
+def test_processes_share_the_free_memory(backbone, path, monkeypatch):
+    monkeypatch.setattr("bench.engine.text._free_memory", lambda device: 2.0**30)
+    features = TextFeatures(backbone, CLASSES, TRAIN, path)
+    alone, together = features.max_stack(None), features.max_stack(None, processes=4)
+    assert together == pytest.approx(alone / 4, abs=1)
+
+
 def test_runs_that_cannot_stack_are_refused():
     with pytest.raises(BenchError, match="cannot train as one stack"):
         train_stack([make_spec(), make_spec(train=TRAIN.model_copy(update={"epochs": 7}))])

@@ -26,7 +26,7 @@ def outcome(spec) -> Outcome:
     )
 
 
-def train(specs, *, device="auto", keep_context=False, max_stack=None, progress=None):
+def train(specs, *, device="auto", keep_context=False, max_stack=None, processes=1, progress=None):
     """A well-behaved engine."""
     outcomes = []
     for spec in specs:
