@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.engine.backbone import text_tower, tokens_of
+from bench.data.cards import load_card
+from bench.engine.backbone import load_backbone, text_tower, tokens_of
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.engine.shared import SharedPath
@@ -122,6 +123,25 @@ def test_recomputed_layers_change_nothing(monkeypatch):
     recomputed = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
     for a, b in zip(kept, recomputed, strict=True):
         assert torch.equal(a, b)
+
+
+def test_kept_memory_stays_within_the_estimate():
+    backbone = load_backbone("embedded")
+    path = SharedPath(backbone.tower, make_prompts(backbone, load_card("icons_arrows").class_names, TrainSpec()))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in backbone.tower.module.parameters()}
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    contexts = torch.randn(8, 16, 128).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        text = path(contexts)
+    assert text.requires_grad
+    assert 0.4 < sum(kept.values()) / (8 * path.bytes_per_context) < 1
 
 
 def test_context_gradient_by_finite_differences():
