@@ -25,8 +25,15 @@ def perf(
                 f"{found.name:14} {found.classes:4} classes {found.tokens:5} tokens  coop {found.coop:.3f} s  "
                 f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
             )
+            typer.echo(_where(found.shares))
     lines.append(timing.embedded_rate() | {"threads": threads})
     if as_json:
         typer.echo(json.dumps(lines))
     else:
         typer.echo("{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s".format(**lines[-1]))
+        typer.echo(_where(lines[-1]["shares"]))
+
+
+def _where(shares: dict[str, float]) -> str:
+    """Where the time goes, as a line."""
+    return "  " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())

@@ -1,10 +1,11 @@
-"""How fast the engine is, against CoOp's own step on the same tower, and how far from the floor.
+"""How fast the engine is, against CoOp's own step on the same tower, how far from the floor, and where the time goes.
 
 Every case times its variants in turn, over and over, and gives medians: a machine that slows down slows all of them.
 """
 
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import open_clip
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.cards import load_card
 from bench.engine.backbone import Backbone, text_tower, tokens_of
@@ -26,6 +28,8 @@ from bench.spec import TrainSpec
 
 BATCH = 32  # images per step
 SQUARE = 2048  # side of the large product that gives the machine's best rate
+# Parts of an operator's name, and what it is counted as; all others are "other operations".
+KINDS = {"mm": "matrix products", "dot_product": "attention", "gelu": "activations", "layer_norm": "layer norms"}
 
 
 class Case(NamedTuple):
@@ -52,6 +56,7 @@ class Timing:
     alone: float  # one run
     rate: float  # operations per second of a large square product
     floor: float  # seconds that the unavoidable operations take at that rate
+    shares: dict[str, float]  # of our stacked step's time, by kind of operation
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -66,6 +71,30 @@ class Timing:
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""
         return asdict(self) | self.ratios
+
+
+class _Clock(TorchDispatchMode):
+    """Adds up the seconds of every operation while it is on, by kind."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
+        started = time.perf_counter()
+        result = func(*args, **(kwargs or {}))
+        kind = next((kind for part, kind in KINDS.items() if part in func.name()), "other operations")
+        self.seconds[kind] += time.perf_counter() - started
+        return result
+
+
+def shares(work: Callable[[], Any], seconds: float) -> dict[str, float]:
+    """How much of `seconds`, which the work takes without a clock, each kind of operation takes; what is left over is Python's."""
+    with _Clock() as clock:
+        work()
+    found = {kind: spent / seconds for kind, spent in sorted(clock.seconds.items(), key=lambda item: -item[1])}
+    return found | {"Python": max(0.0, 1 - sum(found.values()))}
 
 
 class CoOpPath:
@@ -135,7 +164,7 @@ def time_case(backbone: Backbone, case: Case, repeats: int) -> Timing:
     rate = 2 * SQUARE**3 / taken["square"]
     return Timing(
         case.dataset, len(names), case.stacked, shared.tokens, taken["coop"], taken["cut"], taken["ours"] / case.stacked,
-        taken["alone"], rate, shared.floor_operations() / rate,
+        taken["alone"], rate, shared.floor_operations() / rate, shares(ours["ours"], taken["ours"]),
     )  # fmt: skip
 
 
@@ -152,6 +181,7 @@ def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
     train_stack(specs, device="cpu", progress=counted.append)
     seconds = time.perf_counter() - started
     return {
+        "shares": shares(lambda: train_stack(specs, device="cpu"), seconds),
         "name": f"embedded, {dataset}",
         "classes": len(load_card(dataset).classes),
         "stacked": len(specs),

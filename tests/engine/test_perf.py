@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from bench.engine.perf import Case, CoOpPath, medians, time_case
+from bench.engine.perf import Case, CoOpPath, medians, shares, time_case
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.spec import TrainSpec
@@ -31,3 +31,20 @@ def test_a_case_gives_times_and_ratios():
     assert found.ratios["coop / ours"] == found.coop / found.ours
     assert all(value > 0 for value in found.ratios.values())
     assert found.as_dict()["tokens"] == found.tokens > 17
+
+
+def test_shares_tell_products_from_the_rest():
+    left = torch.randn(400, 400)
+    seconds = medians({"product": lambda: left @ left}, 3)["product"]
+    found = shares(lambda: (left @ left, torch.nn.functional.gelu(left), left + 1), 3 * seconds)
+    assert next(iter(found)) == "matrix products"
+    assert {"activations", "other operations", "Python"} <= set(found)
+    assert all(share >= 0 for share in found.values())
+
+
+def test_shares_see_the_backward_pass_too():
+    leaf = torch.randn(8, 4, requires_grad=True)
+    found = shares(lambda: torch.autograd.grad(torch.nn.functional.layer_norm(leaf, (4,)).sum(), leaf), 1.0)
+    backward = shares(lambda: torch.nn.functional.layer_norm(leaf, (4,)).sum(), 1.0)
+    assert set(found) >= set(backward)
+    assert "layer norms" in found
