@@ -1,0 +1,40 @@
+"""open_clip's real configurations, with random weights: the engine's text features are encode_text's."""
+
+import open_clip
+import pytest
+import torch
+
+from bench.engine.backbone import Backbone, text_tower, tokens_of
+from bench.engine.prompts import initial_contexts
+from bench.engine.text import TextFeatures
+from bench.spec import TrainSpec
+
+NAMES = ["cat", "sea lion", "sea horse", "737-200"]
+WORDS = TrainSpec(ctx_init="a photo of a")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("ViT-B-32-quickgelu", "shared"),
+        ("ViT-L-14", "shared"),
+        ("RN50", "shared"),
+        ("ViTamin-S", "shared"),
+        ("MobileCLIP-S1", "plain"),
+    ],
+)
+def test_text_features_are_encode_texts(name, path):
+    torch.manual_seed(0)
+    model = open_clip.create_model(name).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        expected = model.encode_text(tokenizer([f"a photo of a {word}." for word in NAMES]), normalize=True)
+    backbone = Backbone(text_tower(model), tokens_of(tokenizer), 100.0)
+    features = TextFeatures(backbone, NAMES, WORDS)
+    assert features.reason.startswith(path)
+    contexts = initial_contexts(backbone, WORDS, 1, 1, len(NAMES)).requires_grad_()
+    text = features(contexts)[0]
+    torch.testing.assert_close(text.detach(), expected, rtol=0, atol=2e-6)
+    (gradient,) = torch.autograd.grad((text * torch.randn_like(text)).sum(), contexts)
+    assert bool(gradient.isfinite().all())
+    assert float(gradient.norm()) > 0
