@@ -28,7 +28,7 @@ from bench.spec import TrainSpec
 
 BATCH = 32  # images per step
 SQUARE = 2048  # side of the large product that gives the machine's best rate
-# Parts of an operator's name, and what it is counted as; all others are "other operations".
+# Parts of an operator's name, and what it is counted as.
 KINDS = {"mm": "matrix products", "dot_product": "attention", "gelu": "activations", "layer_norm": "layer norms"}
 
 
@@ -55,7 +55,7 @@ class Timing:
     ours: float  # stacked, per run
     alone: float  # one run
     rate: float  # operations per second of a large square product
-    floor: float  # seconds that the unavoidable operations take at that rate
+    floor: float  # seconds that all distinct tokens through all blocks take at that rate
     shares: dict[str, float]  # of our stacked step's time, by kind of operation
 
     @property
@@ -82,19 +82,23 @@ class _Clock(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation."""
+        kind = next((kind for part, kind in KINDS.items() if part in func.name()), "")
         started = time.perf_counter()
         result = func(*args, **(kwargs or {}))
-        kind = next((kind for part, kind in KINDS.items() if part in func.name()), "other operations")
         self.seconds[kind] += time.perf_counter() - started
         return result
 
 
 def shares(work: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """How much of `seconds`, which the work takes without a clock, each kind of operation takes; what is left over is Python's."""
+    """How much of `seconds`, which the work takes without a clock, each kind of operation takes, the largest first.
+
+    All others, and Python, are what is left: they are many and small, and the clock would time itself.
+    """
     with _Clock() as clock:
         work()
+    clock.seconds.pop("", None)
     found = {kind: spent / seconds for kind, spent in sorted(clock.seconds.items(), key=lambda item: -item[1])}
-    return found | {"Python": max(0.0, 1 - sum(found.values()))}
+    return found | {"copies, sums and Python": max(0.0, 1 - sum(found.values()))}
 
 
 class CoOpPath:
@@ -163,7 +167,7 @@ def time_case(backbone: Backbone, case: Case, repeats: int) -> Timing:
     taken = medians({"coop": step(coop), "cut": step(cut), **ours, "square": lambda: left @ right}, repeats)
     rate = 2 * SQUARE**3 / taken["square"]
     return Timing(
-        case.dataset, len(names), case.stacked, shared.tokens, taken["coop"], taken["cut"], taken["ours"] / case.stacked,
+        case.dataset, len(names), case.stacked, shared.n_tokens, taken["coop"], taken["cut"], taken["ours"] / case.stacked,
         taken["alone"], rate, shared.floor_operations() / rate, shares(ours["ours"], taken["ours"]),
     )  # fmt: skip
 

@@ -68,6 +68,17 @@ class TextFeatures:
         with torch.autocast("cuda", dtype=precision):
             return self.path(contexts)
 
+    def gradient(self, text: Tensor, contexts: Tensor, at_text: Tensor) -> Tensor:
+        """The gradient at the contexts, as they are shaped, from that at their text features, [S, C, D].
+
+        Half precision loses small gradients, so there every context's is brought to 1 and back: the backward pass is linear.
+        """
+        if self.train.precision != "fp16":
+            return torch.autograd.grad(text, contexts, at_text)[0]
+        largest = at_text.abs().amax(dim=(1, 2)).clamp_min(torch.finfo(at_text.dtype).tiny)  # [S]
+        (gradient,) = torch.autograd.grad(text, contexts, at_text / largest[:, None, None])
+        return gradient * largest.view(-1, *[1] * (gradient.dim() - 1))
+
     @torch.no_grad()
     def _gap(self) -> float:
         """The largest difference between the paths' features, on random contexts and all class names."""

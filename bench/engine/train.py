@@ -230,7 +230,7 @@ class Stack:
             member, first = self.members[i], measured and len(self.members[i].losses) == 0
             found = member.guard(member.gradient, leaf, index, epoch, first)
             gradients.append(torch.zeros_like(leaf) if found is None else found)
-        (at_contexts,) = torch.autograd.grad(text, contexts, torch.cat(gradients))  # [S, (C,) n_ctx, W]
+        at_contexts = self.features.gradient(text, contexts, torch.cat(gradients))  # [S, (C,) n_ctx, W]
         self.optimiser.step(slots, at_contexts)  # a run that has just failed moves too; nobody reads its context any more
         if self.progress:
             self.progress(len(batches))

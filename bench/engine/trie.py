@@ -58,7 +58,7 @@ class Chunks(NamedTuple):
     """
 
     padding: int  # nodes added behind the last: n · m - N
-    ancestors: Tensor  # [n, A] nodes
+    ancestors: Tensor  # [n, A] nodes; padded with node 0, which the mask hides
     mask: Tensor  # [n, m, A + m] 0 where a node may look, -inf elsewhere
     ends: Tensor  # [n, e] the sequences' last nodes, by chunk; padded with the chunk's first node
     ends_mask: Tensor  # [n, e, A + m] their rows of the mask
