@@ -10,21 +10,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from methods.base import Batch, Method, Task
+from methods.base import Batch, Method, Predict, Task
 from methods.registry import create, register
 
 
 def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """In-sample probabilities [N, C] of a logistic regression of the given labels on image features [N, D]."""
-    p = np.zeros((len(labels), classes))
-    present = np.unique(labels)
-    if len(present) == 1:
-        p[:, present] = 1.0
-        return p
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # scikit-learn suspects a regression where samples per class are few
-        regression = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels)
-    p[:, present] = regression.predict_proba(features)
+    p, present = np.zeros((len(labels), classes)), np.unique(labels)
+    p[:, present] = 1.0  # a single class is certain
+    if len(present) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # scikit-learn suspects a regression where samples per class are few
+            regression = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels)
+        p[:, present] = regression.predict_proba(features)
     return p
 
 
@@ -55,9 +53,11 @@ class CLIPCleaner(Method):
     Tuned by the authors: thresholds .5 and .8, temperature .07.
     Deviations: `base` (any method with one context and view, and the engine's batches) instead of their MixFix training. One prompt
     per class, the card's, instead of many written by a language model. Public code fills an empty class with its *worst* samples
-    (an ascending sort); the best are meant. Batches stay those of all methods, their mean is over the selected samples.
+    (an ascending sort); the best are meant. A class whose scores are all alike is not split. Batches stay those of all methods,
+    their mean is over the selected samples.
     """
 
+    version: ClassVar[int] = 2  # 2: the base's own partition runs too; an empty class gets at least N / C² samples, as published
     nested: ClassVar[tuple[str, ...]] = ("base",)
     base: str | dict[str, Any] = "coop_ce"
     mixture: float = 0.5
@@ -72,8 +72,9 @@ class CLIPCleaner(Method):
         """
         super().start(task)
         self.inner = create(**({"name": self.base} if isinstance(self.base, str) else self.base))
-        plain = self.inner.train and self.inner.contexts == self.inner.views == 1 and self.inner.oracle is None
-        if not plain or type(self.inner).batches is not Method.batches:
+        kind = type(self.inner)
+        of_its_own = kind.batches is not Method.batches or kind.scores is not Method.scores or kind.oracle
+        if of_its_own or not kind.train or kind.contexts > 1 or kind.views > 1:
             raise ValueError(f"clipcleaner cannot train with '{self.inner.name}': it needs a method of one context and one view")
         self.inner.start(task)
         self.clean = torch.from_numpy(self.select(task)).to(task.labels.device)  # [N]
@@ -86,12 +87,15 @@ class CLIPCleaner(Method):
         for p in (zero_shot, probe(task.images[0].cpu().numpy(), labels, task.num_classes)):
             score = np.log(p[rows, labels].clip(1e-12))
             clean &= mixture_clean(score, labels, self.mixture, seed) & (p[rows, labels] >= self.consistency * p.max(axis=1))
-        kept = np.bincount(labels[clean], minlength=task.num_classes)
-        fill = max(1, kept[kept > 0].min(initial=len(labels)) if clean.any() else 1)
-        for label in np.unique(labels[~np.isin(labels, labels[clean])]):
+        fill = max(len(labels) // task.num_classes**2, min(np.unique(labels[clean], return_counts=True)[1], default=1))
+        for label in np.setdiff1d(labels, labels[clean]):
             own = np.flatnonzero(labels == label)
             clean[own[np.argsort(-zero_shot[own, label], kind="stable")[:fill]]] = True
         return clean
+
+    def epoch_start(self, epoch: int, predict: Predict) -> None:
+        """What the base method does before an epoch."""
+        self.inner.epoch_start(epoch, predict)
 
     def loss(self, batch: Batch) -> Tensor:
         """The base method's loss on the selected samples, 0 for the others, [B]."""

@@ -23,9 +23,11 @@ class DeFTText(Method):
     Tuned by the authors: one warm-up epoch of ten, learning rate .03, batches of 64 (this suite's protocol has its own).
     Deviations: no visual prompts and no second phase (full fine-tuning on what was selected): both need the image tower, so this
     is the text side alone and no full DeFT. As in public code, s⁺ gets no gradient from p_yes and p_no, and probabilities are
-    clamped at 1e-5. Where no sample of a batch is believed clean, its CE counts 0; public code has the mean of nothing there, NaN.
+    clamped at 1e-5. The warm-up epoch is the protocol's own at learning rate 1e-5 (theirs learns at .03), so the first partition is
+    near chance. Where no sample of a batch is believed clean, its CE counts 0; public code has the mean of nothing there, NaN.
     """
 
+    version: ClassVar[int] = 2  # 2: with `ctx_init` the two contexts no longer start alike
     contexts: ClassVar[int] = 2
     warmup: int = 1
 

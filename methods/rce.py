@@ -16,7 +16,7 @@ class RCE(Method):
 
     Paper: Symmetric Cross Entropy for Robust Learning with Noisy Labels (arXiv 1908.06112), one half of it.
     Reference code: github.com/YisenWang/symmetric_cross_entropy_for_noisy_labels
-    Tuned by the authors: log 0 is replaced by A = log 1e-4 (their code) out of -2 to -8 (their paper).
+    Tuned by the authors: log 0 is replaced by A = log 1e-4 = -9.21 here, as in their code; their paper tries -2 to -8.
     Deviations: public code also clamps p at 1e-7, which the loss does not need.
     """
 

@@ -57,14 +57,16 @@ def make_prompts(backbone: Backbone, names: Sequence[str], train: TrainSpec) -> 
 def initial_contexts(backbone: Backbone, train: TrainSpec, seed: int, contexts: int, classes: int) -> Tensor:
     """The first values of a run's K contexts: [K, n_ctx, W], or [K, C, n_ctx, W] where they are class-specific.
 
-    From N(0, .02), or the embeddings of `ctx_init`'s words. They depend on the seed alone, and the first of K is the one that a
-    method with a single context gets.
+    From N(0, .02), or the embeddings of `ctx_init`'s words; then from the second context on with N(0, .02) added, as learners that
+    start alike stay alike. They depend on the seed alone, and the first of K is the one that a method with a single context gets.
     """
     embedding = backbone.tower.token_embedding
     own = (classes,) if train.class_specific else ()
+    generator = torch.Generator().manual_seed(derive(seed, "context"))
+    shape = (contexts, *own, context_length(backbone.tokens, train), embedding.embedding_dim)
+    drawn = (CONTEXT_STD * torch.randn(shape, generator=generator)).to(embedding.weight)
     if train.ctx_init:
         words: Tensor = embedding(torch.tensor(backbone.tokens.encode(train.ctx_init), device=embedding.weight.device))
-        return words.detach().expand(contexts, *own, *words.shape).clone()
-    generator = torch.Generator().manual_seed(derive(seed, "context"))
-    shape = (contexts, *own, train.n_ctx, embedding.embedding_dim)
-    return (CONTEXT_STD * torch.randn(shape, generator=generator)).to(embedding.weight)
+        drawn[0] = 0
+        return words.detach() + drawn
+    return drawn

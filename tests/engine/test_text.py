@@ -35,7 +35,7 @@ def encode(model, texts):
 def test_context_of_words_gives_what_encode_text_gives(kind, path):
     model, backbone = DOUBLE[kind]
     features = TextFeatures(backbone, NAMES, WORDS, path)
-    context = initial_contexts(backbone, WORDS, seed=1, contexts=2, classes=len(NAMES))
+    context = initial_contexts(backbone, WORDS, seed=1, contexts=1, classes=len(NAMES)).expand(2, -1, -1)
     expected = encode(model, [f"a photo of a {name}." for name in NAMES])
     for found in features(context):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
@@ -250,6 +250,16 @@ def test_a_tokenizer_without_start_token():
 
     tokens = tokens_of(siglip_like)
     assert (tokens.start, tokens.end, tokens.pad, tokens.encode("ab c")) == ((), (1,), 1, [9, 8])
+
+
+@pytest.mark.parametrize("specific", [False, True])
+def test_contexts_of_words_begin_near_them_and_apart(specific):
+    backbone = DOUBLE["clip"][1]
+    train = WORDS.model_copy(update={"class_specific": specific})
+    one, three = (initial_contexts(backbone, train, 5, k, 3) for k in (1, 3))
+    assert torch.equal(one[0], three[0])
+    assert 0.01 < float((three[1] - three[0]).std()) < 0.03
+    assert 0.01 < float((three[2] - three[1]).std()) < 0.05
 
 
 def test_initial_contexts_depend_on_the_seed_alone_and_begin_alike():

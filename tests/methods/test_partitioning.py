@@ -105,7 +105,9 @@ def test_joapr_pairs_clean_and_noisy_batches(make_task):
     batches = method.batches(5)
     assert [len(batch) for batch in batches] == [8, 8, 8]
     noisy = [set(batch[4:].tolist()) for batch in batches]
-    assert noisy[0] == noisy[1] == noisy[2] <= set(range(14, 19))
+    assert all(some <= set(range(14, 19)) and len(some) == 4 for some in noisy)
+    drawn = [frozenset(batch[4:].tolist()) for _ in range(20) for batch in method.batches(5)]
+    assert len(set(drawn)) == 5  # shuffled again whenever it begins anew: each of the five is left out at times
     assert len({i for batch in batches for i in batch[:4].tolist()} & set(range(14))) == 12
     for every, sizes in ((torch.ones(19), [4, 4, 4, 4]), (torch.zeros(19), [4, 4, 4, 4])):
         method.clean = every.bool()
@@ -389,6 +391,27 @@ def test_clipcleaner_trains_its_base_on_the_selection_alone(base, make_batch, ma
     assert not loss[~keep].any()
     expected = alone.loss(make_batch(features[keep], labels[keep])).mean()
     assert loss.mean().item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_clipcleaners_base_partitions_too(make_task):
+    features, labels = two_moods()
+    task = make_task(features, labels)
+    method, alone = create("clipcleaner", base="nlprompt"), create("nlprompt")
+    for each in (method, alone):
+        each.start(task)
+        each.epoch_start(0, lambda: task.zero_shot[None])
+    assert torch.equal(method.inner.clean, alone.clean)
+    assert not method.inner.clean.all()
+
+
+@pytest.mark.parametrize(("classes", "least"), [(2, 3), (4, 1)])
+def test_clipcleaner_gives_an_empty_class_its_share(classes, least, make_task, monkeypatch):
+    """At least N / C² samples: 12 / 4 of two classes, 12 / 16 and so the one of four."""
+    monkeypatch.setattr("methods.clipcleaner.mixture_clean", lambda score, labels, *_: (labels == 0) & (np.arange(12) == 0))
+    labels = np.arange(12) % classes
+    method = create("clipcleaner", consistency=0.0)
+    method.start(make_task(np.eye(classes)[labels], labels))
+    assert np.bincount(labels[method.clean.numpy()], minlength=classes).tolist() == [1, *[least] * (classes - 1)]
 
 
 def test_clipcleaner_without_a_selected_sample_in_the_batch(make_batch, make_task):
