@@ -50,3 +50,18 @@ def make_task() -> Callable[..., Task]:
         return Task(**(usual | fields))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def differences() -> Callable[..., np.ndarray]:
+    """The gradient of a scalar function by central differences."""
+
+    def gradient(loss: Callable[[np.ndarray], float], z: np.ndarray, step: float = 1e-6) -> np.ndarray:
+        found = np.zeros_like(z)
+        for i in np.ndindex(z.shape):
+            move = np.zeros_like(z)
+            move[i] = step
+            found[i] = (loss(z + move) - loss(z - move)) / (2 * step)
+        return found
+
+    return gradient

@@ -71,16 +71,6 @@ REFERENCE = {
 }
 
 
-def differences(loss, z: Array, step: float = 1e-6) -> Array:
-    """The gradient of a scalar function by central differences."""
-    gradient = np.zeros_like(z)
-    for i in np.ndindex(z.shape):
-        move = np.zeros_like(z)
-        move[i] = step
-        gradient[i] = (loss(z + move) - loss(z - move)) / (2 * step)
-    return gradient
-
-
 def draw(classes: int, spread: float, samples: int = 6) -> tuple[Array, Array]:
     rng = np.random.default_rng(classes)
     return spread * rng.standard_normal((samples, classes)), rng.integers(classes, size=samples)
@@ -89,7 +79,7 @@ def draw(classes: int, spread: float, samples: int = 6) -> tuple[Array, Array]:
 @pytest.mark.parametrize("classes", [2, 5, 30])
 @pytest.mark.parametrize("spread", [0.5, 4.0])
 @pytest.mark.parametrize("name", REFERENCE)
-def test_value_and_gradient(name, classes, spread, make_batch):
+def test_value_and_gradient(name, classes, spread, make_batch, differences):
     z, y = draw(classes, spread)
     batch = make_batch(z, y)
     loss = create(name).loss(batch)
@@ -109,7 +99,7 @@ def test_every_plain_loss_has_a_reference():
     assert own - {"gjs", "mixup"} == set(REFERENCE)  # these two are below
 
 
-def test_gjs_of_two_views(make_batch):
+def test_gjs_of_two_views(make_batch, differences):
     z, y = draw(5, 2.0)
     views = np.stack([z, z[:, ::-1] + 0.3])
     batch = make_batch(views, y)
@@ -143,7 +133,7 @@ def test_elr_over_three_visits(make_batch, make_task):
             assert loss[b].item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_elr_gradient_treats_the_target_as_a_constant(make_batch, make_task):
+def test_elr_gradient_treats_the_target_as_a_constant(make_batch, make_task, differences):
     z, y = np.array([[1.0, 0.2, -0.5]]), [0]
     method = create("elr")
     method.start(make_task(z, y))
