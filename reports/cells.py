@@ -122,17 +122,18 @@ def _one_setting(runs: pd.DataFrame) -> None:
 
 
 def _tell_apart(runs: pd.DataFrame) -> pd.Series:
-    """Labels, with the training keys that differ among the runs of one label appended."""
+    """Labels, with what differs among the runs of one label appended: hyper-parameters (a default changed), training keys."""
     labels = runs["label"].copy()
-    variants = runs.loc[runs["trained"], ["label", "train"]].drop_duplicates()
-    for label, texts in variants.groupby("label")["train"]:
-        if len(texts) == 1:
-            continue
-        protocols = {text: json.loads(text) for text in texts}
-        keys = [k for k in next(iter(protocols.values())) if len({json.dumps(p.get(k)) for p in protocols.values()}) > 1]
-        for text, protocol in protocols.items():
-            rows = (runs["label"] == label) & (runs["train"] == text)
-            labels[rows] = " ".join([str(label), *(f"{key}={_text(protocol.get(key))}" for key in keys)])
+    for column in ("params", "train"):
+        found = runs.loc[runs["trained"], column].groupby(labels[runs["trained"]]).unique()
+        for label, texts in found[found.map(len) > 1].items():
+            variants = {text: json.loads(text) for text in texts}
+            keys = [k for k in next(iter(variants.values())) if len({json.dumps(v.get(k)) for v in variants.values()}) > 1]
+            rows = labels == label
+            for text, variant in variants.items():
+                labels[rows & (runs[column] == text)] = " ".join(
+                    [str(label), *(f"{key}={_text(variant.get(key))}" for key in keys)]
+                )
     return labels
 
 

@@ -115,6 +115,16 @@ def test_learning_rates_become_rows_of_their_own(sim):
     assert set(runs["label"]) == {"coop_ce lr=0.002", "coop_ce lr=0.02", "gce lr=0.002", "gce lr=0.02", "zero_shot"}
 
 
+def test_a_changed_default_makes_rows_of_its_own(sim):
+    frame = sim.simulate(2, 2, 1)
+    older = frame[frame["method"] == "gce"].assign(
+        params='{"q": 0.5}', run_id=lambda f: f["run_id"] + "x", cell_id=lambda f: f["cell_id"] + "x"
+    )
+    newer = frame.assign(params=frame["params"].where(frame["method"] != "gce", '{"q": 0.7}'))
+    both = cells.comparable(pd.concat([newer, older], ignore_index=True))
+    assert {"gce q=0.5", "gce q=0.7", "coop_ce"} <= set(both["label"])
+
+
 def test_other_training_keys_tell_rows_apart_too(sim):
     frame = sim.simulate(2, 3, 1)
     other = frame[frame["method"] == "gce"].assign(train=json.dumps(sim.TRAIN | {"precision": "bf16"}))
