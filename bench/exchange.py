@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import __version__
@@ -25,21 +26,34 @@ UNKNOWN = ("num_classes", "num_test", "views", "shots", "seed", "epochs", "steps
 NUMBERS = {"accuracy": float, "rate": float, "shots": int, "seed": int, "epochs": int}
 
 
-def export_results(source: Path, out: Path) -> dict[str, Any]:
-    """Write all results of a store as `out/results.parquet`, with a manifest of what they are and how they were made.
+def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
+    """Write results of a store as `out/results.parquet`, with a manifest of what they are and how they were made.
 
     The same results give the same bytes: rows are sorted by run, and nothing holds the time of the export.
 
+    Args:
+        source: The store.
+        out: The folder to write to.
+        grid: Only the runs that the grid of this name asked for; all by default.
+
     Returns:
         The manifest.
+
+    Raises:
+        BenchError: No grid of this name was run into the store.
     """
+    grids = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((source / "grids").glob("*.json"))}
+    if grid and grid not in grids:
+        raise BenchError(f"no grid '{grid}' was run into {source}.", nearest(grid, grids))
+    asked = [grids[grid]] if grid else list(grids.values())
     table = load(source).table.sort_by("run_id")
+    if grid:
+        table = table.filter(pc.is_in(table["run_id"], pa.array(grids[grid]["run_ids"], pa.string())))
     histories = pa.array([_rounded(text) for text in table["history"].to_pylist()], pa.string())
     table = table.set_column(table.schema.get_field_index("history"), "history", histories)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.parquet"
     pq.write_table(table, path, compression="zstd", compression_level=19)
-    asked = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((source / "grids").glob("*.json"))]
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "sha256": sha256(path),

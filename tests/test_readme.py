@@ -9,9 +9,14 @@ import typer
 
 from bench.cli import commands
 from bench.grid import Grid, expand
+from bench.results import load
 from methods import registry
+from reports.analysis import Choices, analyse
 
-README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "results"
+MAIN = ["zero_shot", "sce", "gce", "dspt", "mae", "coop_ce"]
 
 
 def block(language, word):
@@ -50,3 +55,17 @@ def test_the_commands_exist():
         command = command.commands[words[0]] if hasattr(command, "commands") else command
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_the_table_of_the_reference_results():
+    """Mean accuracy under symmetric noise of the main methods, at CoOp's learning rate and at chosen ones."""
+    rows = [line.replace("\\", "").strip("| ").split(" | ") for line in README.splitlines() if line.count("|") == 8]
+    shown = {row[0]: [float(number) for number in row[1:]] for row in rows if row[0] in MAIN}
+    assert set(shown) == set(MAIN)
+    at = 0
+    for folder, select in (("reference", ""), ("learning-rates", "noisy_val")):
+        frame = load(RESULTS / folder).frame
+        for domain in ({}, {"domain": ["in"]}, {"domain": ["out"]}):
+            scores = analyse(frame, Choices(select=select, where={"method": MAIN} | domain)).scores.mean()
+            assert {method: numbers[at] for method, numbers in shown.items()} == {m: round(scores[m], 1) for m in MAIN}
+            at += 1

@@ -58,12 +58,13 @@ def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="R
 def export(
     results: Path = RESULTS,
     out: Path = typer.Option(..., "--out", help="The folder to write results.parquet and manifest.json to."),
+    grid: str = typer.Option("", "--grid", help="Only the runs of the grid of this name."),
 ) -> None:
     """Write all results as one Parquet file with a manifest, to commit or to send. It loads like a results folder."""
     from bench.exchange import export_results
 
     _store(results)
-    manifest = export_results(results, out)
+    manifest = export_results(results, out, grid)
     size = (out / "results.parquet").stat().st_size / 2**20
     typer.echo(f"{out}/results.parquet: {manifest['runs']} runs ({manifest['failed']} failed), {size:.1f} MiB")
 

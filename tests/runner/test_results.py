@@ -74,6 +74,20 @@ def test_an_export_is_two_files_that_load_alike_and_the_same_twice(filled, tmp_p
     assert np.array_equal(results.load(tmp_path / "one").predictions(run_id), results.load(filled.root).predictions(run_id))
 
 
+def test_an_export_of_one_grid_holds_its_runs_alone(filled, tmp_path):
+    (filled.root / "grids").mkdir()
+    some = sorted(filled.done())[:5]
+    for name, ids in (("small", some), ("large", sorted(filled.done()))):
+        asked = {"command": f"bench run {name}.toml", "grid": {"name": name}, "run_ids": ids}
+        (filled.root / "grids" / f"{name}.json").write_text(json.dumps(asked))
+    manifest = export_results(filled.root, tmp_path / "one", "small")
+    assert sorted(results.load(tmp_path / "one").frame["run_id"]) == some
+    assert (manifest["runs"], manifest["commands"], manifest["grids"]) == (5, ["bench run small.toml"], [{"name": "small"}])
+    with pytest.raises(BenchError, match=r"no grid 'smal' was run into .*Did you mean 'small'"):
+        export_results(filled.root, tmp_path / "two", "smal")
+    assert not (tmp_path / "two").exists()
+
+
 def test_an_altered_export_is_refused(filled, tmp_path):
     export_results(filled.root, tmp_path)
     path = tmp_path / "results.parquet"
