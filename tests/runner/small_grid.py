@@ -1,5 +1,6 @@
 """A runner in a process of its own: python small_grid.py CARDS RESULTS ENGINE TROUBLE. Prints done and cached runs."""
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from bench.grid import Grid
 from bench.runner.run import run_grid
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background has it ignored
     cards, results, engine, trouble = sys.argv[1:]
     grid = Grid(
         name="small",
