@@ -89,7 +89,7 @@ def _global_states() -> dict[str, str]:
     """The state of every global random generator, as text."""
     return {
         "torch": str(torch.random.get_rng_state().tolist()),
-        "numpy": str(np.random.get_state(legacy=False)["state"]),  # noqa: NPY002
+        "numpy": str(np.random.get_state(legacy=False)["state"]),  # noqa: NPY002 - the global one is what is watched
         "random": str(random.getstate()),
     }
 

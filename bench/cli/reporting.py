@@ -76,7 +76,8 @@ def report(
 
     shown = checked_columns(columns)
     names = {label: shown_as[-1] for label, shown_as in _pairs("--name", name).items()}
-    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, _pairs("--where", where), names)  # type: ignore[arg-type]
+    kept = _pairs("--where", where)
+    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, kept, names)  # type: ignore[arg-type]  # it checks them
     loaded = load(results)
     try:
         analysis = analyse(loaded.frame, choices)

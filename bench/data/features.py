@@ -121,7 +121,7 @@ def _open_block(folder: Path, block: Mapping[str, Any], tail: tuple[int, int]) -
     if array.shape != expected or array.dtype != np.float16:
         found = f"{array.dtype} {list(array.shape)}"
         raise BenchError(f"The feature file {path} holds {found}, its manifest says float16 {list(expected)}.", hint, ENVIRONMENT)
-    return array  # type: ignore[no-any-return]
+    return array  # type: ignore[no-any-return]  # numpy types what it loads as Any
 
 
 def open_features(folder: Path) -> FeatureSet:

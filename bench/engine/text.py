@@ -1,6 +1,5 @@
 """Which path computes the text features, and why."""
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Literal
@@ -13,6 +12,7 @@ from bench.engine.plain import PlainPath
 from bench.engine.prompts import Prompts, initial_contexts, make_prompts
 from bench.engine.shared import SharedPath, why_not_shared
 from bench.errors import BenchError
+from bench.machine import free_memory
 from bench.spec import TrainSpec
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,4 @@ def _free_memory(device: torch.device) -> float:
     """Bytes free on a device, about."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, StopIteration), open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-        return 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    return 4.0 * 2**30
+    return free_memory(unknown=4.0 * 2**30)

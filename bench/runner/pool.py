@@ -168,7 +168,7 @@ class Pool:
         """Take in messages, deaths and silence."""
         waiting = {worker.pipe: worker for worker in self.workers}
         for pipe in connection.wait(list(waiting), timeout=0.5 if waiting else POLL):
-            self._drain(waiting[pipe])  # type: ignore[index]
+            self._drain(waiting[pipe])  # type: ignore[index]  # wait() also takes sockets; these are pipes
         for worker in list(self.workers):
             if worker.task and worker.ready and time.monotonic() - worker.heard > self.stall:
                 worker.error, worker.hung = f"no progress for {self.stall:g} s; its worker was stopped", True

@@ -92,7 +92,7 @@ class Lines:
         """Count them."""
         self.tally.steps += count
 
-    def run(self, run_id: str, status: str, title: str, error: str, folder: str) -> None:  # noqa: ARG002
+    def run(self, run_id: str, status: str, title: str, error: str, folder: str) -> None:  # noqa: ARG002 - other reporters show them
         """Count it; a failure is said at once, with where its record lies."""
         if status == "done":
             self.tally.done += 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.grid import Grid
+from bench.machine import free_memory
 from bench.plan import Plan, make_plan
 from bench.runner.claims import Claims
 from bench.runner.pool import Pool
@@ -130,7 +131,7 @@ def _devices(device: str, workers: int | None) -> list[str]:
     if device == "cuda" or (device.startswith("cuda:") and int(device[5:]) >= gpus):
         raise BenchError(f"device '{device}' asks for a GPU that is not there ({gpus} found).", "Use --device auto.")
     if device in {"auto", "cpu"}:
-        return ["cpu"] * (workers or max(1, min(cores(), int(free_memory() / WORKER_MEMORY))))
+        return ["cpu"] * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
     return [device]
 
 
@@ -138,15 +139,6 @@ def cores() -> int:
     """The cores this process may use: what the machine, the scheduler and taskset leave it."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))
-
-
-def free_memory() -> float:
-    """Bytes of memory that are free; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return math.inf
-    return 1024.0 * next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), math.inf)
 
 
 def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:
