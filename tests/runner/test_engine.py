@@ -9,7 +9,7 @@ import torch
 from bench.engine.train import train_stack
 from bench.grid import Grid
 from bench.plan import make_plan
-from bench.runner.run import run_grid
+from bench.runner.run import _works, run_grid
 from bench.store import Store
 
 
@@ -31,3 +31,8 @@ def test_the_store_holds_what_the_engine_computes(tmp_path: Path):
                 assert record["metrics"]["accuracy"] > 0
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("devices", "together"), [(["cpu", "cpu"], [2, 2]), (["cuda:0", "cuda:1"], [1, 1])])
+def test_workers_know_how_many_share_their_device(devices, together, tmp_path):
+    assert [work.processes for work in _works(devices, tmp_path, "me")] == together
