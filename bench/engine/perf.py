@@ -28,8 +28,8 @@ from bench.spec import TrainSpec
 
 BATCH = 32  # images per step
 SQUARE = 2048  # side of the large product that gives the machine's best rate
-# Parts of an operator's name, and what it is counted as.
-KINDS = {"mm": "matrix products", "dot_product": "attention", "gelu": "activations", "layer_norm": "layer norms"}
+# Parts of an operator's name, and what it is counted as: the first that fits.
+KINDS = {"bmm": "attention", "softmax": "attention", "mm": "matrix products", "gelu": "activations", "layer_norm": "layer norms"}
 
 
 class Case(NamedTuple):

@@ -2,18 +2,18 @@
 
 A causal text tower, pooled at the end token, with the class name behind a shared context. Then
 1. nothing behind a name's end token matters: it is not computed;
-2. prompts begin with the same start token and context, and names may begin alike: all prompts are one trie (trie.py), and a state
-   is computed once per node;
-3. the names' tokens enter the first layer as constants: their queries, keys and values there are computed once and for all;
-4. in the last layer only the end tokens ask, and only their states are needed.
+2. the start token sees only itself: its keys and values are constants of every layer;
+3. prompts go on with the same context, and names may begin alike: all prompts are one trie (trie.py), and a state is computed once
+   per node;
+4. the names' tokens enter the first layer as constants: their queries, keys and values there are computed once and for all;
+5. in the last layer only the end tokens ask, and only their states are needed.
 
-Shapes: S stacked contexts, P prefix tokens (start token and context, the trie's first nodes), N nodes of the trie, cut into n
+Shapes: S stacked contexts, s start tokens (CLIP: 1), P context tokens (the trie's first nodes), N nodes of the trie, cut into n
 chunks of m nodes (n · m >= N, the last chunk is padded) with at most A ancestors and e end tokens each, C classes, W width, H heads
 of E dimensions.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -21,12 +21,15 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from bench.engine.attention import ChunkAttention
 from bench.engine.backbone import TextTower
 from bench.engine.prompts import CONTEXT, Prompts
 from bench.engine.trie import build_trie, cut
 from bench.spec import TrainSpec
 
-CHUNK = 96  # nodes per chunk: few enough that masked scores are cheap, enough for large products
+ONE_CHUNK = 96  # nodes that make a single chunk
+# Nodes per chunk of several: few enough that masked scores are cheap, enough for large products. The fastest on ViT-B-16 first.
+CHUNK = (40, 48, 32, 56, 64)
 # Memory of a backward pass, in floats per token, layer and unit of width: 10.5 are kept by ViT-B-16's tower and 14.3 by one with
 # quick GELU (OpenAI's), the rest is room for what comes and goes.
 KEPT = 19
@@ -46,33 +49,9 @@ def why_not_shared(tower: TextTower, train: TrainSpec) -> str:
     return ""
 
 
-class _LookedAt(torch.autograd.Function):
-    """Keys and values of all nodes, [S, n · m, 2, H, E], to those that each chunk looks at: its ancestors' and its own.
-
-    Only a rearrangement, but its backward is written by hand: torch's own fills and adds whole tensors of zeros.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, nodes: Tensor, ancestors: Tensor) -> tuple[Tensor, Tensor]:
-        """[S, n · m, 2, H, E] and [n, A] to keys and values, each [S · n, H, A + m, E]."""
-        ctx.ancestors = ancestors
-        seen = nodes.unflatten(1, (len(ancestors), -1))  # [S, n, m, 2, H, E]
-        if ancestors.shape[1]:
-            seen = torch.cat([nodes[:, ancestors], seen], dim=2)  # [S, n, A + m, 2, H, E]
-        keys, values = seen.flatten(0, 1).transpose(1, 3).unbind(2)
-        return keys, values
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Gradients at keys and values, each [S · n, H, A + m, E], to the gradient at the nodes, [S, n · m, 2, H, E]."""
-        ancestors: Tensor = ctx.ancestors
-        chunks, ahead = ancestors.shape  # n, A
-        at_seen = [gradient.transpose(1, 2).unflatten(0, (-1, chunks)) for gradient in gradients]  # each [S, n, A + m, H, E]
-        at_nodes = torch.stack([gradient[:, :, ahead:] for gradient in at_seen], dim=3).flatten(1, 2)  # [S, n · m, 2, H, E]
-        if ahead:
-            for which, gradient in enumerate(at_seen):
-                at_nodes[:, :, which].index_add_(1, ancestors.flatten(), gradient[:, :, :ahead].flatten(1, 2))  # + [S, n · A, H, E]
-        return at_nodes, None
+def chunk_size(nodes: int) -> int:
+    """Nodes per chunk: all where they are few, else the size that pads least."""
+    return nodes if nodes <= ONE_CHUNK else min(CHUNK, key=lambda size: -nodes % size)
 
 
 class SharedPath:
@@ -84,24 +63,35 @@ class SharedPath:
     """
 
     def __init__(self, tower: TextTower, prompts: Prompts) -> None:
-        trie = build_trie(prompts.sequences)
-        chunks = cut(trie, CHUNK)
+        start = len(prompts.tokens.start)  # s
+        trie = build_trie([sequence[start:] for sequence in prompts.sequences])
+        chunks = cut(trie, chunk_size(len(trie.tokens)))
         position = tower.positional_embedding
         self.tower = tower
         self.blocks: list[ResidualAttentionBlock] = list(tower.transformer.resblocks)
-        start = len(prompts.tokens.start)
-        self.n_tokens, self.prefix = len(trie.tokens), start + prompts.n_ctx  # N, P
-        self.ancestors, self.mask = chunks.ancestors.to(position.device), chunks.mask.to(position)  # [n, A], [n, m, A + m]
-        self.asking, self.asking_mask = chunks.ends.to(position.device), chunks.ends_mask.to(position)  # [n, e], [n, e, A + m]
-        self.ends = chunks.place.to(position.device)  # [C] among the n · e that ask
+        self.n_tokens, self.n_ctx = start + len(trie.tokens), prompts.n_ctx  # s + N, P
+        self.ancestors = chunks.ancestors.to(position.device)  # [n, A]
+        # everyone sees the start tokens: [n, m, s + A + m], and the end tokens' rows of it, [n, e, s + A + m]
+        self.mask, self.asking_mask = (F.pad(mask, (start, 0)).to(position) for mask in (chunks.mask, chunks.ends_mask))
+        self.asking, self.ends = chunks.ends.to(position.device), chunks.place.to(position.device)  # [n, e], [C] among the n · e
         with torch.no_grad():
-            tokens, depth = (torch.tensor(of, device=position.device) for of in (trie.tokens, trie.depth))  # [N]
-            fixed = [slice(start), slice(self.prefix, None)]  # all nodes but the context
-            known = [tower.token_embedding(tokens[part]) + position[depth[part]] for part in fixed]
-            self.start, self.names = known[0], F.pad(known[1], (0, 0, 0, chunks.padding))  # [start, W], [n · m - P, W]
-            self.context_position = position[start : self.prefix]  # [n_ctx, W]
-            self.names_projected = _project(self.blocks[0], self.blocks[0].ln_1(self.names), slice(None))  # [n · m - P, 3 W]
-        assert trie.tokens[start : self.prefix] == [CONTEXT] * prompts.n_ctx
+            tokens = torch.tensor([*prompts.tokens.start, *trie.tokens[prompts.n_ctx :]], device=position.device)
+            depth = torch.tensor([*range(start), *(start + level for level in trie.depth[prompts.n_ctx :])], device=position.device)
+            known = tower.token_embedding(tokens) + position[depth]  # [s + N - P, W]
+            self.context_position = position[start : start + prompts.n_ctx]  # [P, W]
+            self.start = self._start(known[:start])  # of every layer, [2, H, s, E]
+            self.names = F.pad(known[start:], (0, 0, 0, chunks.padding))  # [n · m - P, W]
+            self.names_projected = _project(self.blocks[0], self.names, slice(3))  # [n · m - P, 3, H, E]
+        assert trie.tokens[: prompts.n_ctx] == [CONTEXT] * prompts.n_ctx
+
+    def _start(self, x: Tensor) -> list[Tensor]:
+        """The start tokens' keys and values in every layer, [2, H, s, E], from their states in front of the first, [s, W]."""
+        found, causal = [], self.tower.attn_mask
+        assert causal is not None, "the shared path is for causal towers"
+        for block in self.blocks:
+            found.append(_project(block, x, slice(1, 3)).permute(1, 2, 0, 3))
+            x = block(x[None], attn_mask=causal[: len(x), : len(x)])[0]
+        return found
 
     @property
     def bytes_per_context(self) -> int:
@@ -119,45 +109,30 @@ class SharedPath:
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] to L2-normalised features [S, C, D]."""
         stack = len(contexts)
-        start, names = (known.expand(stack, -1, -1) for known in (self.start, self.names))
-        x = torch.cat([start, contexts + self.context_position, names], dim=1)  # [S, n · m, W]
-        # the same for all layers and heads: [S · n, 1, m, A + m], in the last layer [S · n, 1, e, A + m]
-        mask, asking_mask = (one.repeat(stack, 1, 1)[:, None] for one in (self.mask, self.asking_mask))
-        for block in self.blocks[:-1]:
+        x = torch.cat([contexts + self.context_position, self.names.expand(stack, -1, -1)], dim=1)  # [S, n · m, W]
+        for layer in range(len(self.blocks)):
             if self.recompute and torch.is_grad_enabled():
-                x = checkpoint(self._layer, block, x, mask, use_reentrant=False)
+                x = checkpoint(self._layer, layer, x, use_reentrant=False)
             else:
-                x = self._layer(block, x, mask)
-        x = self._layer(self.blocks[-1], x, asking_mask, last=True)  # [S, n · e, W]
+                x = self._layer(layer, x)
         return self.tower.finish(x[:, self.ends])  # [S, C, D]
 
-    def _layer(self, block: ResidualAttentionBlock, x: Tensor, mask: Tensor, last: bool = False) -> Tensor:
+    def _layer(self, layer: int, x: Tensor) -> Tensor:
         """One transformer block on all states, [S, n · m, W]; the last completes only the end tokens', [S, n · e, W]."""
-        width, heads = x.shape[-1], block.attn.num_heads
-        is_query, is_key_or_value = slice(width), slice(width, None)  # rows of the projection
-        first = block is self.blocks[0]
-        y = block.ln_1(x[:, : self.prefix] if first else x)
-        seen = self._with_names(_project(block, y, is_key_or_value), is_key_or_value, first)  # [S, n · m, 2 W]
+        block, first, last = self.blocks[layer], layer == 0, layer == len(self.blocks) - 1
+        parts = slice(1, 3) if last else slice(3)  # of queries, keys and values
+        nodes = _project(block, x[:, : self.n_ctx] if first else x, parts)  # [S, n · m, 3 or 2, H, E]
+        if first:  # only the context's were projected: the names' are constants
+            names = self.names_projected[:, parts].to(nodes)  # half precision where autocast gives it
+            nodes = torch.cat([nodes, names.expand(len(x), -1, -1, -1, -1)], dim=1)
+        asked, mask = None, self.mask
         if last:
-            x = x[:, self.asking.flatten()]  # [S, n · e, W]
-            queries = _project(block, block.ln_1(x), is_query)  # [S, n · e, W]
-        else:
-            queries = self._with_names(_project(block, y, is_query), is_query, first)  # [S, n · m, W]
-        keys, values = _LookedAt.apply(seen.unflatten(-1, (2, heads, -1)), self.ancestors)  # each [S · n, H, A + m, E]
-        asked = queries.view(len(mask), -1, heads, width // heads).transpose(1, 2)  # [S · n, H, m or e, E]
-        attended = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask.to(asked)).transpose(
-            1, 2
-        )  # [S · n, m or e, H, E]
-        x = x + block.ls_1(block.attn.out_proj(attended.reshape(x.shape)))
+            x, mask = x[:, self.asking.flatten()], self.asking_mask  # [S, n · e, W]
+            asked = _project(block, x, slice(1))[:, :, 0]  # [S, n · e, H, E]
+        attended: Tensor = ChunkAttention.apply(nodes, asked, self.start[layer], self.ancestors, mask)  # [S, n · m or n · e, H, E]
+        x = x + block.ls_1(block.attn.out_proj(attended.flatten(-2)))
         done: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
         return done
-
-    def _with_names(self, projected: Tensor, part: slice, first: bool) -> Tensor:
-        """In the first layer, the names' constant projections behind the prefix's, [S, P, ..] to [S, n · m, ..]; else as it is."""
-        if not first:
-            return projected
-        names = self.names_projected[:, part].to(projected)  # half precision where autocast gives it
-        return torch.cat([projected, names.expand(len(projected), -1, -1)], dim=1)
 
     def floor_operations(self) -> float:
         """Operations of one context's step if every distinct token went through every block, forward and backward to the inputs."""
@@ -169,6 +144,9 @@ class SharedPath:
         return max(1, math.floor(memory / self.bytes_per_context))
 
 
-def _project(block: ResidualAttentionBlock, y: Tensor, part: slice) -> Tensor:
-    """A part of a block's query, key and value projections, [..., W] to [..., rows of the part]."""
-    return F.linear(y, block.attn.in_proj_weight[part], block.attn.in_proj_bias[part])
+def _project(block: ResidualAttentionBlock, x: Tensor, parts: slice) -> Tensor:
+    """Some of a block's queries, keys and values, [..., W] to [..., parts, H, E]."""
+    weight, bias = (of.unflatten(0, (3, -1))[parts].flatten(0, 1) for of in (block.attn.in_proj_weight, block.attn.in_proj_bias))
+    heads: int = block.attn.num_heads
+    projected: Tensor = F.linear(block.ln_1(x), weight, bias).unflatten(-1, (-1, heads, x.shape[-1] // heads))
+    return projected

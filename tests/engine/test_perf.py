@@ -42,6 +42,12 @@ def test_shares_tell_products_from_the_rest():
     assert all(share >= 0 for share in found.values())
 
 
+def test_shares_call_batched_products_and_softmax_attention():
+    left = torch.randn(8, 40, 40)
+    found = shares(lambda: torch.baddbmm(left, left, left).softmax(-1), 1.0)
+    assert set(found) == {"attention", "copies, sums and Python"}
+
+
 def test_shares_see_the_backward_pass_too():
     leaf = torch.randn(8, 4, requires_grad=True)
     found = shares(lambda: torch.autograd.grad(torch.nn.functional.layer_norm(leaf, (4,)).sum(), leaf), 1.0)

@@ -107,13 +107,13 @@ def test_paths_agree_on_few_and_many_classes(count):
 
 @pytest.mark.parametrize("size", [1, 5, 11])
 def test_paths_agree_however_the_trie_is_cut(size, monkeypatch):
-    monkeypatch.setattr("bench.engine.shared.CHUNK", size)
+    monkeypatch.setattr("bench.engine.shared.chunk_size", lambda nodes: size)
     assert_paths_agree(["sea lion", "sea horse", "sea", "cat", "cat", "a b c d e f g h", "a b c d e f g x"], TrainSpec(n_ctx=4))
 
 
 @pytest.mark.parametrize("kind", ["quick_gelu", "custom", "shallow"])
 def test_paths_agree_on_other_towers(kind, monkeypatch):
-    monkeypatch.setattr("bench.engine.shared.CHUNK", 9)
+    monkeypatch.setattr("bench.engine.shared.chunk_size", lambda nodes: 9)
     assert_paths_agree(["cat", "sea lion", "sea horse", "sea", "737-200", "737-300"], TrainSpec(n_ctx=4), kind)
 
 
@@ -139,7 +139,7 @@ def test_half_precision_is_as_close_as_its_digits_allow(half):
 
 
 def test_recomputed_layers_change_nothing(monkeypatch):
-    monkeypatch.setattr("bench.engine.shared.CHUNK", 20)
+    monkeypatch.setattr("bench.engine.shared.chunk_size", lambda nodes: 20)
     names = [f"name {n}" for n in range(30)]
     kept = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
     monkeypatch.setattr("bench.engine.shared.RECOMPUTE_ABOVE", 0)
