@@ -73,7 +73,7 @@ def apart(positions: np.ndarray[Any, np.dtype[np.float64]], gap: float) -> np.nd
 def label_ends(ax: Axes, x: float, ends: dict[str, float], looks: dict[str, Style], size: float = 8) -> None:
     """Write each line's name to the right of its end, moved apart vertically, with a thin leader."""
     low, high = ax.get_ylim()
-    height = ax.get_figure().get_size_inches()[1] * ax.get_position().height * 72  # type: ignore[union-attr]
+    height = ax.get_figure().get_size_inches()[1] * ax.get_position().height * 72  # type: ignore[union-attr]  # drawn
     gap = (high - low) * size * 1.25 / height
     names = list(ends)
     for name, y in zip(names, apart(np.array([ends[name] for name in names]), gap), strict=True):

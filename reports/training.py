@@ -60,7 +60,7 @@ def memorisation(means: pd.DataFrame, order: list[str]) -> list[Axes]:
     axes = _small_multiples(labels, draw, "epoch", "accuracy, %", top=0.6)
     figure = axes[0].get_figure()
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9)  # type: ignore[union-attr]
+    figure.legend(handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9)  # type: ignore[union-attr]  # drawn axes have one
     return axes
 
 

@@ -137,10 +137,11 @@ def test_a_missing_file_is_said(tmp_path):
         read_grid(tmp_path / "none.toml")
 
 
-def test_the_grid_that_the_documentation_shows_is_a_grid():
+def test_the_grids_that_the_documentation_shows_are_grids():
     text = (Path(__file__).parent.parent / "results" / "README.md").read_text()
-    shown = text.split("```toml\n")[1].split("```")[0]
-    assert Grid.model_validate(tomllib.loads(shown)).name == "first"
+    shown = [Grid.model_validate(tomllib.loads(part.split("```")[0])) for part in text.split("```toml\n")[1:]]
+    assert [grid.name for grid in shown] == ["rounding", "first"]
+    assert len(expand(shown[0])) == 216  # as the text beside it says
 
 
 def test_an_unknown_key_is_named_before_what_it_leaves_missing(tmp_path):

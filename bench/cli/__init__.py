@@ -27,7 +27,9 @@ def _version(show: bool) -> None:
 @app.callback()
 def bench(
     debug: bool = typer.Option(False, "--debug", help="Show the stack trace of an error."),
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: ARG001
+    version: bool = typer.Option(  # noqa: ARG001 - its callback does the work
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Honest comparison of noise-robust prompt tuning for vision-language models."""
     options["debug"] = debug

@@ -29,7 +29,13 @@ from bench.spec import TrainSpec
 BATCH = 32  # images per step
 SQUARE = 2048  # side of the large product that gives the machine's best rate
 # Parts of an operator's name, and what it is counted as: the first that fits.
-KINDS = {"bmm": "attention", "softmax": "attention", "mm": "matrix products", "gelu": "activations", "layer_norm": "layer norms"}
+KINDS = {
+    "bmm": "attention and loss",
+    "softmax": "attention and loss",
+    "mm": "matrix products",
+    "gelu": "activations",
+    "layer_norm": "layer norms",
+}
 
 
 class Case(NamedTuple):

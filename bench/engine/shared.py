@@ -50,7 +50,7 @@ def why_not_shared(tower: TextTower, train: TrainSpec) -> str:
 
 
 def chunk_size(nodes: int) -> int:
-    """Nodes per chunk: all where they are few, else the size that pads least."""
+    """Nodes per chunk: all where they are few, else the size whose last chunk is fullest; `cut` evens them out."""
     return nodes if nodes <= ONE_CHUNK else min(CHUNK, key=lambda size: -nodes % size)
 
 
@@ -96,15 +96,17 @@ class SharedPath:
     @property
     def bytes_per_context(self) -> int:
         """What the backward pass of one context takes of the memory, at most about."""
-        kept = (
-            KEPT if not self.recompute else 1.6 * KEPT / len(self.blocks) + 1
-        )  # all layers' inputs, and one layer twice at its peak
-        return int(kept * self.n_tokens * self.names.shape[1] * len(self.blocks) * 4)
+        if not self.recompute:
+            return self._bytes(KEPT)
+        return self._bytes(1.6 * KEPT / len(self.blocks) + 1)  # all layers' inputs, and one layer twice at its peak
 
     @property
     def recompute(self) -> bool:
         """Whether layers are recomputed in the backward pass, as their activations are too many to keep."""
-        return KEPT * self.n_tokens * self.names.shape[1] * len(self.blocks) * 4 > RECOMPUTE_ABOVE
+        return self._bytes(KEPT) > RECOMPUTE_ABOVE
+
+    def _bytes(self, kept: float) -> int:
+        return int(kept * self.n_tokens * self.names.shape[1] * len(self.blocks) * 4)
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] to L2-normalised features [S, C, D]."""

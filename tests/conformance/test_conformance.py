@@ -1,6 +1,5 @@
 """The conformance suite over every registered method, and over methods that break one rule each."""
 
-import json
 import random
 import sys
 from typing import ClassVar
@@ -26,11 +25,8 @@ def _one_thread():
 
 
 @pytest.fixture
-def add(monkeypatch):
+def add(own_registry):
     """Register a method for one test."""
-    for name in registry.names():
-        registry.load(name)  # before the copy is made: a module registers only once
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     return register("broken")
 
 
@@ -304,35 +300,3 @@ def test_a_failed_training_is_a_finding(add):
 
 def test_findings_come_in_order_for_all_checks():
     assert [finding.check for finding in check_method("zero_shot")] == list(CHECKS)
-
-
-def run(capsys, *arguments):
-    import typer
-
-    from bench.cli import commands
-
-    app = typer.Typer()
-    commands.register(app)
-    code = app(list(arguments), standalone_mode=False) or 0
-    return code, capsys.readouterr().out
-
-
-def test_the_command_checks_a_plugin(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    plugin = tmp_path / "mine.py"
-    plugin.write_text(
-        'from methods import Method, register\n\n\n@register("mine")\nclass Mine(Method):\n    """Mine."""\n\n'
-        "    def loss(self, batch):\n        return -batch.p_y.log()\n"
-    )
-    code, out = run(capsys, "check-method", "mine", "--plugin", str(plugin), "--json")
-    states = {finding["check"]: finding["state"] for finding in json.loads(out)}
-    assert code == 1
-    assert states["extreme logits"] == states["documented"] == "failed"
-    assert states["class permutation"] == "ok"
-
-
-def test_the_command_suggests_a_name(capsys):
-    from bench.errors import BenchError
-
-    with pytest.raises(BenchError, match=r"no method is called 'gec'\. Did you mean 'gce'"):
-        run(capsys, "check-method", "gec")

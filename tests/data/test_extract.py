@@ -24,30 +24,8 @@ from bench.data.images import FolderImages
 from bench.data.task import draw_images, load_task, split_of
 from bench.data.weights import resolve
 from bench.errors import BenchError
-from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
-
-
-def bench(*words):
-    """`bench features …`; a BenchError comes through."""
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
-    if isinstance(result.exception, BenchError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def extract(folder, model, *words):
-    return bench("extract", "--folder", folder, "--backbone", f"local-dir:{model}", "--workers", 0, "--views", 2, *words)
-
-
-def run_spec(dataset="animals", protocol="clean", rate=0.0, shots=4, seed=1, views=2):
-    noise = NoiseSpec(protocol=protocol, rate=rate)
-    return RunSpec(method=MethodSpec(name="x"), dataset=dataset, task="", backbone="tiny", views=views, shots=shots,
-                   noise=noise, seed=seed, train=TrainSpec())  # fmt: skip
-
-
-def features(home, part="train", name="animals"):
-    return open_features(home / "features" / name / "tiny" / part)
+from bench.spec import NoiseSpec
+from tests.data.extracting import bench, extract, features, run_spec
 
 
 def test_what_a_run_needs_is_encoded_and_more_extends_it(home, class_folders, tiny_model):
@@ -265,45 +243,6 @@ def test_verify_says_what_is_wrong(home, class_folders, tiny_model):
     told("images that the split does not have, such as 'blue_whale/")
 
 
-def test_a_folder_must_hold_classes_and_a_name_stays_one_dataset(home, class_folders, tiny_model):
-    with pytest.raises(BenchError, match="holds 0 class folders"):
-        extract(class_folders / "red_fox", tiny_model)
-    with pytest.raises(BenchError, match="a shipped dataset is called 'dtd'"):
-        extract(class_folders, tiny_model, "--name", "dtd")
-    with pytest.raises(BenchError, match="a name has letters"):
-        extract(class_folders, tiny_model, "--name", "../up")
-    with pytest.raises(BenchError, match="a template holds"):
-        extract(class_folders, tiny_model, "--template", "a photo.")
-    assert not (home / "features").exists()
-    extract(class_folders, tiny_model, "--shots", 1, "--template", "art of a {}.")
-    assert load_card("animals").prompts[0] == "art of a blue whale."
-    with pytest.raises(BenchError, match="another dataset is called 'animals'"):
-        extract(class_folders, tiny_model, "--shots", 1)
-
-
-def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_folders, tiny_model, monkeypatch):
-    monkeypatch.setattr("bench.data.weights.try_to_load_from_cache", lambda repo, file: None)
-    monkeypatch.setenv("HOME", str(home))
-    good = ("--backbone", f"local-dir:{tiny_model}")
-    for words, message in (
-        ((), "name either a dataset or --folder DIR"),
-        (("dtd", "--folder", class_folders), "name either a dataset or --folder DIR"),
-        (("nope", *good), "no dataset is called 'nope'"),
-        (("digits", *good), "has no .source.: its features ship with it"),
-        (("--folder", class_folders), "which weights of ViT-B-16"),
-        (("--folder", class_folders, "--backbone", "ViT-B-16@openai"), "are not on this machine"),
-        (("--folder", class_folders, *good, "--noise", "symetric"), "Did you mean 'symmetric'"),
-        (("--folder", class_folders, *good, "--noise", "fp_symmetric=half"), "has no rate"),
-        (("--folder", class_folders, *good, "--noise", "fp_symmetric=2"), "outside"),
-        (("--folder", class_folders, *good, "--grid", home / "no.toml"), "cannot be read"),
-        (("--folder", class_folders, *good, "--device", "nonsense"), "device 'nonsense' cannot be used"),
-        (("--folder", home / "nowhere", *good), "does not exist"),
-    ):
-        with pytest.raises(BenchError, match=message):
-            bench("extract", *words)
-    assert not (home / "features").exists()
-
-
 def test_train_val_test_folders_are_kept_as_they_are(home, class_folders, tiny_model):
     parts = home / "parted"
     for part, numbers in (("train", range(10)), ("test", range(10, 24))):
@@ -329,29 +268,3 @@ def test_a_slug_keeps_its_weights(home, tiny_model, tmp_path):
         describe("tinny")
     with pytest.raises(BenchError, match="is no name for a backbone"):
         resolve(f"local-dir:{tiny_model}", slug="../x")
-
-
-def test_two_extractions_at_once_too_little_memory_and_a_full_disk_are_told(home, class_folders, tiny_model, monkeypatch):
-    import fcntl
-
-    extract(class_folders, tiny_model, "--shots", 1)
-    with (home / "features" / "animals" / "tiny.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(BenchError, match="another process is extracting 'animals' with 'tiny'"):
-            extract(class_folders, tiny_model, "--shots", 2)
-
-    def full(self, images, normalize):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(open_clip.CLIP, "encode_image", full)
-        with pytest.raises(BenchError, match="Give a smaller --batch-size"):
-            extract(class_folders, tiny_model, "--shots", 2)
-
-    def no_space(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("bench.data.features.np.save", no_space)
-    with pytest.raises(BenchError, match=r"No space left on device.*what is written is kept"):
-        extract(class_folders, tiny_model, "--shots", 4)
-    bench("verify", "animals")

@@ -10,7 +10,9 @@ import pytest
 
 from bench.data.cards import Human, load_card
 from bench.data.human import read_arrays, read_human
+from bench.data.task import check_noise
 from bench.errors import BenchError
+from bench.spec import NoiseSpec
 
 FILES = {"cifar10n": "CIFAR-10_human.pt", "cifar100n": "CIFAR-100_human.pt"}
 
@@ -103,3 +105,12 @@ def test_label_files_of_ones_own(tmp_path):
     path.write_text("{")
     with pytest.raises(BenchError, match="cannot be read"):
         read_human(path, human, true, 3)
+
+
+@pytest.mark.parametrize(("protocol", "rate"), [("clean", 0.0), ("symmetric", 0.5), ("human", 0.5), ("human:x", 1.0)])
+def test_a_dataset_of_human_labels_only_takes_no_other_noise(protocol, rate):
+    with pytest.raises(BenchError, match=r"Ask for \[noise\] human = \[1.0\]"):
+        check_noise(load_card("clothing1m"), NoiseSpec(protocol=protocol, rate=rate))
+    check_noise(load_card("clothing1m"), NoiseSpec(protocol="human", rate=1.0))
+    with pytest.raises(BenchError, match="no labels for 'human'"):
+        check_noise(load_card("dtd"), NoiseSpec(protocol="human", rate=1.0))

@@ -313,14 +313,3 @@ def test_images_and_split_are_found_below_the_data_root(tmp_path, home, monkeypa
     touch(tmp_path, "caltech-101/split_zhou_Caltech101.json", "other.json")
     assert locate(card, None, None) == (images, tmp_path / "caltech-101" / "split_zhou_Caltech101.json")
     assert locate(card, tmp_path, tmp_path / "other.json") == (tmp_path, tmp_path / "other.json")
-
-
-@pytest.mark.parametrize(("protocol", "rate"), [("clean", 0.0), ("symmetric", 0.5), ("human", 0.5), ("human:x", 1.0)])
-def test_a_dataset_of_human_labels_only_takes_no_other_noise(protocol, rate):
-    from bench.data.task import check_noise
-
-    with pytest.raises(BenchError, match=r"Ask for \[noise\] human = \[1.0\]"):
-        check_noise(load_card("clothing1m"), NoiseSpec(protocol=protocol, rate=rate))
-    check_noise(load_card("clothing1m"), NoiseSpec(protocol="human", rate=1.0))
-    with pytest.raises(BenchError, match="no labels for 'human'"):
-        check_noise(load_card("dtd"), NoiseSpec(protocol="human", rate=1.0))

@@ -169,6 +169,15 @@ def test_kept_memory_stays_within_the_estimate(quick_gelu):
     assert 0.4 < sum(kept.values()) / (2 * path.bytes_per_context) < 0.8  # the rest is for what comes and goes
 
 
+def test_recomputation_is_estimated_between_the_layers_inputs_and_all_activations(monkeypatch):
+    text = open_clip.model.CLIPTextCfg(context_length=77, width=256, heads=4, layers=6)
+    backbone = backbone_of(open_clip.model.CLIP(24, VISION, text))
+    path = SharedPath(backbone.tower, make_prompts(backbone, load_card("icons_arrows").class_names, TrainSpec()))
+    everything = path.bytes_per_context
+    monkeypatch.setattr("bench.engine.shared.RECOMPUTE_ABOVE", 0)
+    assert 6 * path.n_tokens * 256 * 4 < path.bytes_per_context < everything / 2
+
+
 def test_context_gradient_by_finite_differences():
     backbone = DOUBLE["clip"][1]
     path = SharedPath(backbone.tower, make_prompts(backbone, ["cat", "sea lion", "sea horse"], TrainSpec(n_ctx=2)))

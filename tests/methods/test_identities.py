@@ -142,7 +142,7 @@ def test_gjs_of_different_views_adds_their_disagreement(make_batch):
     p = np.exp(views) / np.exp(views).sum(-1, keepdims=True)
     mean = np.log(p.mean(0))
     more = create("gjs").loss(make_batch(views, y)) - create("js").loss(make_batch(mean, y))
-    entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731
+    entropy = lambda q: -(q * np.log(q)).sum(-1)  # noqa: E731 - used once, on the next lines
     expected = 0.5 * (entropy(p.mean(0)) - entropy(p).mean(0)) / (-0.5 * math.log(0.5))
     np.testing.assert_allclose(more.detach().numpy(), expected, atol=1e-12)
 

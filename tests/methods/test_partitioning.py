@@ -108,7 +108,7 @@ def test_joapr_keeps_weights_with_their_samples(make_task):
     z, labels = heaps()
     method = create("joapr")
     method.start(make_task(z, labels))
-    predict = lambda: torch.from_numpy(z)[None]  # noqa: E731
+    predict = lambda: torch.from_numpy(z)[None]  # noqa: E731 - used once, on the next lines
     method.epoch_start(0, predict)
     assert method.clean.all()  # warm-up: nothing is partitioned
     method.epoch_start(1, predict)

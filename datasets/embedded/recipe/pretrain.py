@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from captions import CONTEXT, SHORT, Captioner, short_caption
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from safetensors.torch import save_file
