@@ -16,7 +16,7 @@ from bench.engine.outcome import stack_key
 from bench.errors import BenchError
 from bench.grid import Grid, dataset_name, fill_nested, split_cells
 from bench.spec import RunSpec, canonical, cell_of, digest
-from bench.store import Store
+from bench.results.store import Store
 from methods import registry
 from methods.registry import PLUGIN
 
@@ -210,7 +210,7 @@ def _pace(store: Store) -> Pace:
     """Seconds per training step in the store's finished runs."""
     if not store.done():
         return {}
-    from bench.results import pace  # noqa: PLC0415 - Arrow is needed only where there is a history
+    from bench.results.frame import pace  # noqa: PLC0415 - Arrow is needed only where there is a history
 
     return pace(store.root)
 

@@ -3,7 +3,7 @@
 from reports import load, leaderboard, compare
 """
 
-from bench.results import load
+from bench.results.frame import load
 from reports.analysis import Choices, analyse
 from reports.comparison import compare
 from reports.sentences import headline

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError
-from bench.results import Results
+from bench.results.frame import Results
 from reports import bayes, cells, statistics
 from reports.tables import Cell, Table, p_text, value
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from bench.results import Results
+from bench.results.frame import Results
 from reports import bayes, cells, gains, statistics
 from reports.analysis import ZERO_SHOT, Analysis
 from reports.tables import (

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench import __version__
-from bench.results import Results
+from bench.results.frame import Results
 from reports import cells
 from reports.analysis import Analysis
 from reports.style import Style

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.errors import ENVIRONMENT, BenchError
-from bench.results import Results
+from bench.results.frame import Results
 from reports import cells, evidence, figures, gains, page, rankings, render, sentences, statistics, training
 from reports.analysis import Analysis
 from reports.style import Style, styles

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
-from bench.results import Results
+from bench.results.frame import Results
 from reports import cells, statistics
 from reports.analysis import Analysis, Choices, analyse
 

@@ -9,7 +9,7 @@ import typer
 
 from bench.cli import commands
 from bench.grid import Grid, expand
-from bench.results import load
+from bench.results.frame import load
 from methods import registry
 from reports.analysis import Choices, analyse
 

@@ -22,7 +22,7 @@ def demo(
     from bench.cli.reporting import console
     from bench.grid import Grid, expand
     from bench.presets import PRESETS
-    from bench.results import load
+    from bench.results.frame import load
     from bench.runner.run import run_grid
     from reports import analyse, render
     from reports.report import write

@@ -12,7 +12,7 @@ def doctor(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Check Python, torch, disk, weights, datasets, caches and Slurm. Exit code 3 where something is broken."""
-    from bench.data.doctor import look
+    from bench.prepare.doctor import look
 
     found = []
     for finding in look(dataset):

@@ -12,7 +12,7 @@ def export(
 ) -> None:
     """Write a run's class text features and exact prompt as files that plain open_clip users can load."""
     from bench.engine.export import export as write
-    from bench.store import Store
+    from bench.results.store import Store
 
     for path in write(Store(results), run_id, out):
         typer.echo(path)

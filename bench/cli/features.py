@@ -13,7 +13,7 @@ import typer
 from bench.errors import ENVIRONMENT, BenchError
 
 if TYPE_CHECKING:
-    from bench.data.backbones import Backbone
+    from bench.backbones.description import Backbone
     from bench.data.splits import Split
     from bench.grid import Grid
     from bench.spec import NoiseSpec
@@ -33,8 +33,8 @@ LINE_EVERY = 30.0  # seconds between two lines of progress where there is no ter
 
 def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Backbone":
     """The backbone that the options name."""
-    from bench.data.backbones import describe, known_backbones
-    from bench.data.weights import resolve
+    from bench.backbones.description import describe, known_backbones
+    from bench.backbones.weights import resolve
 
     if weights is None and not pretrained and not model.startswith("local-dir:"):
         if model in known_backbones():
@@ -157,10 +157,10 @@ def extract(
         load_card(card)
     chosen = _backbone(backbone, pretrained, weights, slug)
 
-    from bench.data.backbones import EMBEDDED, save_description
-    from bench.data.extract import load_encoder
-    from bench.data.prepare import extract as encode
-    from bench.data.prepare import folder_card, prepare
+    from bench.backbones.description import EMBEDDED, save_description
+    from bench.prepare.extract import load_encoder
+    from bench.prepare.dataset import extract as encode
+    from bench.prepare.dataset import folder_card, prepare
     from bench.data.task import needed_images
 
     encoder = load_encoder(chosen, _device(device))
@@ -191,7 +191,7 @@ def verify(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Read all cached features and tell which are truncated, altered or made from something else."""
-    from bench.data.caches import caches, problems
+    from bench.prepare.caches import caches, problems
 
     found = {str(cache.folder): problems(cache) for cache in caches(card)}
     if as_json:
@@ -223,9 +223,9 @@ def import_(
     slug: str = SLUG,
 ) -> None:
     """Take over features that another project has computed: the clean view only, in the split's order or with paths."""
-    from bench.data.backbones import EMBEDDED, save_description
-    from bench.data.dumps import import_dump, order_rows, read_dump
-    from bench.data.prepare import prepare
+    from bench.backbones.description import EMBEDDED, save_description
+    from bench.prepare.dumps import import_dump, order_rows, read_dump
+    from bench.prepare.dataset import prepare
 
     chosen = _backbone(backbone, pretrained, weights, slug)
     made = prepare(card, images, split, labels, encode=False)

@@ -11,7 +11,7 @@ def perf(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
-    from bench.engine import perf as timing
+    from bench import perf as timing
 
     timing.check_threads(threads)
     backbone = timing.random_backbone()

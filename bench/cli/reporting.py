@@ -67,7 +67,7 @@ def report(
     as_json: bool = typer.Option(False, "--json", help="Print the leaderboard as JSON."),
 ) -> None:
     """Tables, figures, statistics and a page from stored runs."""
-    from bench.results import load
+    from bench.results.frame import load
     from reports import render
     from reports.analysis import Choices, analyse
     from reports.completeness import IncompleteError, toml
@@ -114,7 +114,7 @@ def compare(
     """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""
     import json
 
-    from bench.results import load
+    from bench.results.frame import load
     from reports import cells, comparison, render
     from reports.analysis import Choices
 

@@ -39,7 +39,7 @@ def plan(
     """Show what a grid asks for, what is done of it, and what is to run. Nothing is written."""
     from bench.grid import read_grid
     from bench.plan import describe, make_plan
-    from bench.store import Store
+    from bench.results.store import Store
 
     load_plugins(plugin)
     asked = read_grid(grid)
@@ -137,7 +137,7 @@ def _on_slurm(job: "ShardJob", shards: int, options: dict[str, Any], wait: bool)
     """Submit; and where asked, wait and submit again as long as that gets runs done."""
     from bench.plan import make_plan
     from bench.runner import queue, slurm
-    from bench.store import Store
+    from bench.results.store import Store
 
     while True:
         ids = slurm.submit(job, shards, options)

@@ -8,14 +8,14 @@ import typer
 from bench.errors import OK, SOME_FAILED, BenchError
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from bench.results.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Look after a results folder: verify, gc, export.")
 RESULTS = typer.Argument(help="A results folder.")
 
 
 def _store(results: Path) -> "Store":
-    from bench.store import Store
+    from bench.results.store import Store
 
     store = Store(results)
     if not (store.runs.is_dir() or store.failed.is_dir()):
@@ -26,7 +26,7 @@ def _store(results: Path) -> "Store":
 @app.command()
 def verify(results: Path = RESULTS) -> int:
     """Read every record and file, and say what is damaged."""
-    from bench.upkeep import verify
+    from bench.results.upkeep import verify
 
     store = _store(results)
     problems = verify(store)
@@ -41,7 +41,7 @@ def verify(results: Path = RESULTS) -> int:
 @app.command()
 def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="Remove superseded runs without asking.")) -> None:
     """Remove what crashes have left and, after asking, runs that a newer version of method, engine or features supersedes."""
-    from bench.upkeep import superseded, sweep
+    from bench.results.upkeep import superseded, sweep
 
     store = _store(results)
     typer.echo(f"{sweep(store)} leftovers of crashes and old failures removed")
@@ -61,7 +61,7 @@ def export(
     grid: str = typer.Option("", "--grid", help="Only the runs of the grid of this name."),
 ) -> None:
     """Write all results as one Parquet file with a manifest, to commit or to send. It loads like a results folder."""
-    from bench.exchange import export_results
+    from bench.results.exchange import export_results
 
     _store(results)
     manifest = export_results(results, out, grid)
@@ -74,6 +74,6 @@ def import_csv(
     results: Path = typer.Argument(help="The results folder to add them to."),
 ) -> None:
     """Add numbers that others have published. They are marked as published everywhere and never mixed with runs."""
-    from bench.exchange import import_published
+    from bench.results.exchange import import_published
 
     typer.echo(f"{import_published(file, results)} published numbers added to {results}")

@@ -20,7 +20,7 @@ Format = Literal[
 class Source(Frozen):
     """How a dataset lies on disk, as its authors or CoOp lay it out. All paths are below the data root, $BENCH_DATA."""
 
-    format: Format  # which reader of `bench.data.sources` reads the split
+    format: Format  # which reader of `bench.prepare.sources` reads the split
     images: str  # the folder that the split's paths are relative to
     split: str  # the split file, or the folder of its lists; for "torchvision" the name of its class
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.backbones import describe
+from bench.backbones.description import describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
 from bench.data.noise import REPLACING, Labels, kind, make_noise, realised_rate, replace_images

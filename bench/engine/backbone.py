@@ -9,9 +9,9 @@ import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from bench.data.backbones import Backbone as DescribedBackbone
-from bench.data.backbones import describe
-from bench.data.weights import create_model, create_tokenizer
+from bench.backbones.description import Backbone as DescribedBackbone
+from bench.backbones.description import describe
+from bench.backbones.weights import create_model, create_tokenizer
 from bench.errors import BenchError
 
 

@@ -12,7 +12,7 @@ from bench.engine.backbone import load_backbone
 from bench.engine.text import TextFeatures
 from bench.errors import BenchError
 from bench.spec import RunSpec
-from bench.store import Store
+from bench.results.store import Store
 
 README = """# The learned prompt of run {run_id}
 

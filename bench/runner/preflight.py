@@ -1,6 +1,6 @@
 """What is checked before anything starts: a wrong weights or features file would fail every run that reads it."""
 
-from bench.data.backbones import check_weights, describe
+from bench.backbones.description import check_weights, describe
 from bench.data.cards import load_card
 from bench.data.features import verify_features
 from bench.data.splits import Split

@@ -19,7 +19,7 @@ from bench.grid import dataset_name
 from bench.plan import Cell, cell_text, method_label
 from bench.presets import PRESETS
 from bench.spec import RunSpec, TrainSpec
-from bench.store import Record
+from bench.results.store import Record
 from methods import registry
 
 

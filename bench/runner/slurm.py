@@ -21,7 +21,7 @@ from bench.runner.claims import held_here
 from bench.runner.queue import note_jobs
 from bench.runner.run import run_grid
 from bench.runner.worker import Train, Work, store_outcomes
-from bench.store import Store
+from bench.results.store import Store
 from methods.registry import load_plugin
 
 MIN_MINUTES = 4  # submitit is warned 90 s before the end and Slurm rounds to minutes: a shorter limit would be hit at once

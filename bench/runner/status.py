@@ -7,7 +7,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.runner.claims import running
 from bench.runner.queue import queued
-from bench.store import Store
+from bench.results.store import Store
 
 SHOWN = 10  # failures listed
 

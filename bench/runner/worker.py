@@ -24,7 +24,7 @@ from bench.engine.outcome import Outcome
 from bench.errors import BenchError
 from bench.plan import Cell
 from bench.runner.record import build_record, environment, files_of
-from bench.store import Record, Store
+from bench.results.store import Record, Store
 
 Send = Callable[[tuple[Any, ...]], None]
 Train = Callable[..., list[Outcome]]

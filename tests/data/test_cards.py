@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.cards import Card, card_paths, find_card, load_card, parse_card
-from bench.data.sources import READERS
+from bench.prepare.sources import READERS
 from bench.errors import BenchError
 from bench.paths import datasets_root
 

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.grid import Grid
 from bench.paths import datasets_root
 from bench.runner.run import run_grid
-from bench.store import Store
+from bench.results.store import Store
 
 GRID = Grid(
     methods=["zero_shot", "coop_ce", "dspt"], datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1], train={"epochs": 2}
@@ -83,7 +83,7 @@ def test_what_cannot_be_exported_is_said(kept, tmp_path):
 STEP = """
 import resource, torch
 from bench.data.cards import load_card
-from bench.engine.perf import random_backbone
+from bench.perf import random_backbone
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
 from bench.spec import TrainSpec

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.results import COLUMNS, SCHEMA, Results
+from bench.results.frame import COLUMNS, SCHEMA, Results
 
 METHODS = [
     "coop_ce",

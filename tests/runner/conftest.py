@@ -11,7 +11,7 @@ from bench.data.features import FeatureWriter
 from bench.grid import Grid
 from bench.plan import make_plan
 from bench.runner.record import build_record, files_of
-from bench.store import Store
+from bench.results.store import Store
 
 HERE = Path(__file__).parent
 

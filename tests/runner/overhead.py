@@ -17,7 +17,7 @@ from bench import results
 from bench.grid import Grid
 from bench.plan import make_plan
 from bench.runner.run import run_grid
-from bench.store import Store
+from bench.results.store import Store
 
 
 def main(count: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench import cli
 from bench.grid import Grid
 from bench.runner.progress import Bar, Events, Lines, Tally, clock
-from bench.store import Store
+from bench.results.store import Store
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_an_empty_folder_is_no_store(bench, tmp_path):
 
 
 @pytest.mark.parametrize(("module", "without"), [("bench.runner.status", "torch pandas"), ("bench.cli.commands", "torch pandas"),
-                                                 ("bench.results", "torch"), ("bench.exchange", "torch")])  # fmt: skip
+                                                 ("bench.results", "torch"), ("bench.results.exchange", "torch")])  # fmt: skip
 def test_what_answers_at_once_does_not_import_what_is_heavy(module, without):
     code = f"import sys, {module}; print([name for name in {without!r}.split() if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

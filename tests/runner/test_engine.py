@@ -10,7 +10,7 @@ from bench.engine.train import train_stack
 from bench.grid import Grid
 from bench.plan import make_plan
 from bench.runner.run import _works, run_grid
-from bench.store import Store
+from bench.results.store import Store
 
 
 def test_the_store_holds_what_the_engine_computes(tmp_path: Path):

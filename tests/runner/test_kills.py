@@ -15,7 +15,7 @@ import pytest
 from bench import results
 from bench.grid import Grid
 from bench.plan import make_plan
-from bench.store import Store
+from bench.results.store import Store
 
 HERE = Path(__file__).parent
 

@@ -10,7 +10,7 @@ import bench.plan
 from bench.engine.outcome import stack_key
 from bench.grid import Grid
 from bench.plan import cell_text, describe, make_plan, method_label, run_steps
-from bench.store import Store
+from bench.results.store import Store
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.data import backbones, task
+from bench.backbones import description as backbones
+from bench.data import task
 from bench.data.cards import load_card
 from bench.errors import ENVIRONMENT, BenchError
 from bench.grid import Grid

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import results, upkeep
+from bench.results import frame as results
+from bench.results import upkeep
 from bench.errors import BenchError
-from bench.exchange import export_results, import_published
-from bench.store import Store
+from bench.results.exchange import export_results, import_published
+from bench.results.store import Store
 
 
 def test_a_store_loads_as_one_row_per_run(filled, grid, fake):

@@ -15,7 +15,7 @@ from bench.plan import make_plan
 from bench.runner import queue, slurm
 from bench.runner.slurm import ShardJob, submit
 from bench.runner.status import read_status
-from bench.store import Store
+from bench.results.store import Store
 
 HERE = Path(__file__).parent
 

@@ -21,7 +21,7 @@ from bench.runner import pool
 from bench.runner.claims import Claims
 from bench.runner.record import build_record
 from bench.runner.run import run_grid
-from bench.store import Store
+from bench.results.store import Store
 
 HERE = Path(__file__).parent
 

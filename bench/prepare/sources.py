@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.cards import Card
-from bench.data.human import read_arrays
+from bench.prepare.human import read_arrays
 from bench.data.splits import Item, Split, check_split, read_split
 from bench.errors import BenchError
 

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli.features import app as features
-from bench.data import doctor, weights
-from bench.data.doctor import Finding, cached_features, dataset_files, disk, look, python, slurm
+from bench.backbones import weights
+from bench.prepare import doctor
+from bench.prepare.doctor import Finding, cached_features, dataset_files, disk, look, python, slurm
 from bench.errors import BenchError
 
 

@@ -16,16 +16,16 @@ from torchvision.transforms import functional
 from typer.testing import CliRunner
 
 from bench.cli.features import app
-from bench.data.backbones import describe, save_description
+from bench.backbones.description import describe, save_description
 from bench.data.cards import load_card
-from bench.data.extract import Views, load_encoder
+from bench.prepare.extract import Views, load_encoder
 from bench.data.features import open_features
-from bench.data.images import FolderImages
+from bench.prepare.images import FolderImages
 from bench.data.task import draw_images, load_task, split_of
-from bench.data.weights import resolve
+from bench.backbones.weights import resolve
 from bench.errors import BenchError
 from bench.spec import NoiseSpec
-from tests.data.extracting import bench, extract, features, run_spec
+from tests.prepare.extracting import bench, extract, features, run_spec
 
 
 def test_what_a_run_needs_is_encoded_and_more_extends_it(home, class_folders, tiny_model):
@@ -183,7 +183,7 @@ def test_missing_images_and_the_wrong_root_are_told(home, class_folders, tiny_mo
 
 def test_a_killed_extraction_goes_on(home, class_folders, tiny_model, monkeypatch):
     code = (
-        "import sys, time, bench.data.extract as e\n"
+        "import sys, time, bench.prepare.extract as e\n"
         "e.BLOCK = 8\n"
         "encode = e.Encoder.encode\n"
         "def slow(self, images):\n"

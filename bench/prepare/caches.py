@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.backbones import describe
+from bench.backbones.description import describe
 from bench.data.cards import card_paths, find_card, load_card
 from bench.data.features import MANIFEST, open_features, verify_features
 from bench.data.splits import Split, read_split

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.data.backbones import describe, known_backbones, sha256_of
-from bench.data.caches import caches, problems
+from bench.backbones.description import describe, known_backbones, sha256_of
+from bench.prepare.caches import caches, problems
 from bench.data.cards import Card, card_paths, load_card
 from bench.data.features import MANIFEST
-from bench.data.images import image_reader
-from bench.data.prepare import locate
-from bench.data.sources import read_source
+from bench.prepare.images import image_reader
+from bench.prepare.dataset import locate
+from bench.prepare.sources import read_source
 from bench.data.task import cached_human
 from bench.errors import BenchError
 from bench.paths import data_root, datasets_root, features_root
@@ -122,7 +122,7 @@ def weights() -> Iterator[Finding]:
                 yield Finding("weights", slug, "ok", str(path))
         except BenchError as error:
             yield Finding("weights", slug, "broken", error.message, error.hint)
-    from bench.data.weights import find_weights  # noqa: PLC0415 - imports open_clip
+    from bench.backbones.weights import find_weights  # noqa: PLC0415 - imports open_clip
 
     absent = []
     for model, tag in USUAL_WEIGHTS:

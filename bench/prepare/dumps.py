@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.backbones import Backbone, sha256_of
+from bench.backbones.description import Backbone, sha256_of
 from bench.data.features import FeatureWriter
-from bench.data.prepare import Prepared
+from bench.prepare.dataset import Prepared
 from bench.data.splits import Item
 from bench.errors import BenchError
 

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from bench.engine.perf import Case, CoOpPath, medians, shares, time_case
+from bench.perf import Case, CoOpPath, medians, shares, time_case
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.spec import TrainSpec

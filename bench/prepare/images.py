@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.cards import Card
-from bench.data.sources import cifar_batches
+from bench.prepare.sources import cifar_batches
 
 Reader = Callable[[str], Image.Image]
 

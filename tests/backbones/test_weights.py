@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from bench.cli.features import app
-from bench.data import weights
-from bench.data.backbones import Backbone, describe, save_description
+from bench.backbones import weights
+from bench.backbones.description import Backbone, describe, save_description
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
-from bench.data.weights import create_model, create_tokenizer, find_weights, resolve
+from bench.backbones.weights import create_model, create_tokenizer, find_weights, resolve
 from bench.errors import ENVIRONMENT, BenchError
 
 NAME = "tiny-test-clip"
@@ -188,7 +188,7 @@ def test_the_embedded_model_is_a_backbone_like_any_other(home):
 
 
 def test_altered_embedded_weights_are_refused_when_loaded(home, monkeypatch):
-    from bench.data import backbones
+    from bench.backbones import description as backbones
 
     (home / "datasets").mkdir()
     shutil.copytree(backbones.datasets_root() / "embedded" / "model", home / "datasets" / "embedded" / "model")

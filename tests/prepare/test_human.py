@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.data.cards import Human, load_card
-from bench.data.human import read_arrays, read_human
+from bench.prepare.human import read_arrays, read_human
 from bench.data.task import check_noise
 from bench.errors import BenchError
 from bench.spec import NoiseSpec

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.data.cards import Card, load_card, parse_card
-from bench.data.human import read_human
-from bench.data.images import image_reader
-from bench.data.sources import read_source
+from bench.prepare.human import read_human
+from bench.prepare.images import image_reader
+from bench.prepare.sources import read_source
 from bench.data.splits import Split, read_split, write_split
 from bench.data.task import cached_human, cached_split
 from bench.errors import ENVIRONMENT, BenchError
@@ -27,7 +27,7 @@ from bench.paths import data_root, datasets_root, features_root
 from bench.spec import digest
 
 if TYPE_CHECKING:
-    from bench.data.extract import Encoder
+    from bench.prepare.extract import Encoder
 
 SHOWN = 20  # unreadable images that an error lists
 BAD_HINT = "Put them right, or leave them out with --skip-bad (the shots then differ from the published ones)."
@@ -244,7 +244,7 @@ def extract(
     Raises:
         BenchError: Images are missing or unreadable; all that are needed have been tried, the good ones are kept.
     """
-    from bench.data.extract import encode_images  # noqa: PLC0415 - torch waits until something is encoded
+    from bench.prepare.extract import encode_images  # noqa: PLC0415 - torch waits until something is encoded
 
     read = image_reader(made.card, made.images)
     with _alone(made, encoder.backbone.slug):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.extract import UNREADABLE
-from bench.data.images import FolderImages
+from bench.prepare.extract import UNREADABLE
+from bench.prepare.images import FolderImages
 
 
 def picture(width=8, height=6):

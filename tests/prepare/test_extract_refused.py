@@ -8,7 +8,7 @@ import torch
 
 from bench.data.cards import load_card
 from bench.errors import BenchError
-from tests.data.extracting import bench, extract
+from tests.prepare.extracting import bench, extract
 
 
 def test_a_folder_must_hold_classes_and_a_name_stays_one_dataset(home, class_folders, tiny_model):
@@ -28,7 +28,7 @@ def test_a_folder_must_hold_classes_and_a_name_stays_one_dataset(home, class_fol
 
 
 def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_folders, tiny_model, monkeypatch):
-    monkeypatch.setattr("bench.data.weights.try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr("bench.backbones.weights.try_to_load_from_cache", lambda repo, file: None)
     monkeypatch.setenv("HOME", str(home))
     good = ("--backbone", f"local-dir:{tiny_model}")
     for words, message in (

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.results import load
-from bench.store import SCHEMA_VERSION, Store
+from bench.results.frame import load
+from bench.results.store import SCHEMA_VERSION, Store
 
 RUN = "0123456789abcdef-01234567"
 

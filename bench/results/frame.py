@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from bench.errors import BenchError
 from bench.spec import canonical
-from bench.store import SCHEMA_VERSION, Record, Store
+from bench.results.store import SCHEMA_VERSION, Record, Store
 
 TEXT = ("run_id", "cell_id", "status", "source", "method", "params", "label", "oracle", "dataset", "task", "domain", "backbone",
         "noise", "noise_digest", "preset", "train", "features", "error")  # fmt: skip

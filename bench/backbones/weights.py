@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_checkpoint
 
-from bench.data.backbones import Backbone, check_weights, local_backbone, sha256_of
+from bench.backbones.description import Backbone, check_weights, local_backbone, sha256_of
 from bench.errors import ENVIRONMENT, BenchError, nearest
 
 # Entries of TorchScript archives that are no weights.

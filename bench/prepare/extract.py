@@ -19,10 +19,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench.data.backbones import Backbone
+from bench.backbones.description import Backbone
 from bench.data.features import FeatureWriter
-from bench.data.images import Reader
-from bench.data.weights import create_model
+from bench.prepare.images import Reader
+from bench.backbones.weights import create_model
 from bench.errors import ENVIRONMENT, BenchError
 from bench.seeds import derive
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from bench import __version__
 from bench.data.noise import kind
 from bench.errors import BenchError, nearest
-from bench.results import SCHEMA, load
+from bench.results.frame import SCHEMA, load
 from bench.spec import canonical, digest
-from bench.store import SCHEMA_VERSION
+from bench.results.store import SCHEMA_VERSION
 
 DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
 REQUIRED = ("method", "dataset", "accuracy", "citation")
