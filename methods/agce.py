@@ -1,6 +1,7 @@
 """Asymmetric generalised cross entropy."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class AGCE(Method):
     Deviations: none.
     """
 
+    title: ClassVar[str] = "AGCE"
     a: float = 0.6
     q: float = 0.6
 

@@ -106,12 +106,12 @@ class Method:
     version: ClassVar[int] = 1
     contexts: ClassVar[int] = 1  # K, learned contexts per run
     views: ClassVar[int] = 1  # M, augmented views per step
-    train: ClassVar[bool] = True  # False: nothing is learned, `context` is "template"
-    context: ClassVar[Literal["learned", "template"]] = "learned"
+    train: ClassVar[bool] = True  # False: nothing is learned, the card's template is scored
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
     nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method
     learns_little: ClassVar[str] = ""  # why it may gain little over zero-shot even from clean labels, where it does
     name: ClassVar[str] = ""  # set by @register
+    title: ClassVar[str] = ""  # the name as papers write it ("CoOp"); the registered name where the class says none of its own
 
     task: Task = field(init=False, repr=False, compare=False)
 

@@ -1,5 +1,7 @@
 """Soft bootstrapping."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -17,6 +19,7 @@ class BootstrapSoft(Method):
     the paper's reading (softmax regression with minimum entropy regularisation).
     """
 
+    title: ClassVar[str] = "Soft bootstrapping"
     t: float = 0.05
 
     def loss(self, batch: Batch) -> Tensor:

@@ -19,6 +19,7 @@ class CleanOnly(Method):
     steps is the same at every noise rate.
     """
 
+    title: ClassVar[str] = "Clean only"
     oracle: ClassVar[Literal["rate", "labels"] | None] = "labels"
 
     def start(self, task: Task) -> None:

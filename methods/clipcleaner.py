@@ -57,6 +57,7 @@ class CLIPCleaner(Method):
     their mean is over the selected samples.
     """
 
+    title: ClassVar[str] = "CLIPCleaner"
     version: ClassVar[int] = 2  # 2: the base's own partition runs too; an empty class gets at least N / C² samples, as published
     nested: ClassVar[tuple[str, ...]] = ("base",)
     base: str | dict[str, Any] = "coop_ce"

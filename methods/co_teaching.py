@@ -61,6 +61,7 @@ class CoTeaching(Method):
     first learner is evaluated.
     """
 
+    title: ClassVar[str] = "Co-teaching"
     version: ClassVar[int] = 2  # 2: with `ctx_init` the two learners no longer start alike
     contexts: ClassVar[int] = 2
     ramp: int = 10
@@ -98,6 +99,7 @@ class CoTeachingOracle(CoTeaching):
     Tuned by the authors: τ = the true noise rate.
     """
 
+    title: ClassVar[str] = "Co-teaching (true rate)"
     oracle: ClassVar[Literal["rate", "labels"] | None] = "rate"
 
     def noise_rate(self, task: Task) -> float:

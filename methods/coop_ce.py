@@ -1,5 +1,7 @@
 """CoOp with cross entropy: the baseline and the control of every comparison."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -15,6 +17,8 @@ class CoOpCE(Method):
     Tuned by the authors: number of context tokens, class position and epochs per number of shots: here the training protocol's.
     Deviations: cached features; V fixed augmented views stand in for a fresh crop per epoch.
     """
+
+    title: ClassVar[str] = "CoOp"
 
     def loss(self, batch: Batch) -> Tensor:
         """-log p_y, [B]."""

@@ -27,6 +27,7 @@ class DeFTText(Method):
     near chance. Where no sample of a batch is believed clean, its CE counts 0; public code has the mean of nothing there, NaN.
     """
 
+    title: ClassVar[str] = "DeFT (text)"
     version: ClassVar[int] = 2  # 2: with `ctx_init` the two contexts no longer start alike
     contexts: ClassVar[int] = 2
     warmup: int = 1

@@ -1,5 +1,7 @@
 """DSPT, the method under test."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,8 @@ class DSPT(Method):
     Tuned by the authors: nothing; the method has no hyper-parameter (the learning rate is one all the same).
     Deviations: none known.
     """
+
+    title: ClassVar[str] = "DSPT"
 
     def loss(self, batch: Batch) -> Tensor:
         """-log softmax(softmax(z))_y, [B]."""

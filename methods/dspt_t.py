@@ -1,5 +1,7 @@
 """An ablation of DSPT: what freedom from hyper-parameters buys or costs."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ class DSPTWithTemperature(Method):
     Deviations: none.
     """
 
+    title: ClassVar[str] = "DSPT-T"
     temperature: float = 0.5
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,5 +1,7 @@
 """Early-learning regularisation."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ class ELR(Method):
     Deviations: none. As in their code, p is clamped to [1e-4, 1 - 1e-4], so that the logarithm stays finite.
     """
 
+    title: ClassVar[str] = "ELR"
     beta: float = 0.7
     lam: float = 3.0
 

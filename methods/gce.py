@@ -1,5 +1,7 @@
 """Generalised cross entropy."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -18,6 +20,7 @@ class GCE(Method):
     Deviations: not the truncated variant. p_y^q is exp(q log p_y), where public code adds an epsilon to p_y.
     """
 
+    title: ClassVar[str] = "GCE"
     q: float = 0.7
 
     def loss(self, batch: Batch) -> Tensor:

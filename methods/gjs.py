@@ -39,6 +39,7 @@ class GJS(Method):
     Deviations: π; two cached crops instead of RandAugment and CutOut.
     """
 
+    title: ClassVar[str] = "GJS"
     views: ClassVar[int] = 2
     pi: float = 0.5
 

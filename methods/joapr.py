@@ -53,6 +53,7 @@ class JoAPR(Method):
     no-op (λ > .99 in 99.5 % of draws).
     """
 
+    title: ClassVar[str] = "JoAPR"
     version: ClassVar[int] = 2  # 2: α2 = 1; the shorter of the two lists is shuffled again when it begins anew, as published
     warmup: int = 1
     alpha1: float = 0.5

@@ -1,5 +1,7 @@
 """Jensen-Shannon divergence."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -19,6 +21,7 @@ class JS(Method):
     Deviations: π.
     """
 
+    title: ClassVar[str] = "JS"
     pi: float = 0.5
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,5 +1,7 @@
 """Label smoothing."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ class LabelSmoothing(Method):
     Deviations: none.
     """
 
+    title: ClassVar[str] = "Label smoothing"
     t: float = 0.1
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,5 +1,7 @@
 """Mean absolute error, the robust loss that DSPT has to be told apart from."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -16,6 +18,8 @@ class MAE(Method):
     Deviations: the constant: |onehot - p| summed over classes is 2 (1 - p_y); half of it, as all public code has it. NLPrompt adds
     1e-6 to p_y, which changes nothing in float32.
     """
+
+    title: ClassVar[str] = "PromptMAE"
 
     def loss(self, batch: Batch) -> Tensor:
         """1 - p_y, [B]."""

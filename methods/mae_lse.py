@@ -1,5 +1,7 @@
 """DSPT taken apart: MAE and the log-sum-exp penalty, written out."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -18,6 +20,7 @@ class MAEWithPenalty(Method):
     Deviations: none.
     """
 
+    title: ClassVar[str] = "MAE + LSE"
     weight: float = 1.0
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,5 +1,7 @@
 """Mixup of image features."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ class Mixup(Method):
     Deviations: features are mixed, not pixels (they are cached), and normalised again, so that logits stay scale × cosine.
     """
 
+    title: ClassVar[str] = "Mixup"
     alpha: float = 1.0
 
     def loss(self, batch: Batch) -> Tensor:

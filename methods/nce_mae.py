@@ -1,5 +1,7 @@
 """Active passive loss: normalised cross entropy and mean absolute error."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -16,6 +18,7 @@ class NCEMAE(Method):
     Deviations: MAE is 1 - p_y, half the paper's sum, as in their code.
     """
 
+    title: ClassVar[str] = "NCE+MAE"
     alpha: float = 1.0
     beta: float = 1.0
 

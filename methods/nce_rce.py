@@ -1,6 +1,7 @@
 """Active passive loss: normalised and reverse cross entropy."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class NCERCE(Method):
     Deviations: public code also clamps p at 1e-7, which the loss does not need.
     """
 
+    title: ClassVar[str] = "NCE+RCE"
     alpha: float = 1.0
     beta: float = 1.0
 

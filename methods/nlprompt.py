@@ -1,5 +1,7 @@
 """NLPrompt: optimal transport finds the clean samples, MAE takes the others."""
 
+from typing import ClassVar
+
 import ot
 import torch
 from torch import Tensor
@@ -36,6 +38,7 @@ class NLPrompt(Method):
     and other samples share batches; public code takes all clean batches first, then the others, so a small set weighs more there.
     """
 
+    title: ClassVar[str] = "NLPrompt"
     reg: float = 0.01
 
     def start(self, task: Task) -> None:

@@ -1,6 +1,7 @@
 """Partially Huberised cross entropy."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class PHuberCE(Method):
     Deviations: none. With more than τ classes an undecided sample (p_y = 1/C) lies in the linear part from the start.
     """
 
+    title: ClassVar[str] = "PHuber-CE"
     tau: float = 10.0
 
     def loss(self, batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
 """Reverse cross entropy."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ class RCE(Method):
     Deviations: public code also clamps p at 1e-7, which the loss does not need.
     """
 
+    title: ClassVar[str] = "RCE"
     floor: float = 1e-4
 
     def loss(self, batch: Batch) -> Tensor:

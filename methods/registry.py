@@ -57,6 +57,7 @@ def register(name: str) -> Callable[[type[_M]], type[_M]]:
                 raise MethodNameError(f"method name '{name}' is taken by {other.module}; choose another")
         made = dataclasses.dataclass(cls)
         made.name = name
+        made.title = cls.__dict__.get("title", name)
         _classes[name] = made
         return made
 

@@ -1,6 +1,7 @@
 """Symmetric cross entropy."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class SCE(Method):
     Deviations: public code also clamps p at 1e-7, which the loss does not need.
     """
 
+    title: ClassVar[str] = "SCE"
     alpha: float = 0.1
     beta: float = 1.0
 

@@ -1,5 +1,7 @@
 """Taylor cross entropy."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -18,6 +20,7 @@ class TaylorCE(Method):
     Deviations: none.
     """
 
+    title: ClassVar[str] = "Taylor-CE"
     t: int = 2
 
     def loss(self, batch: Batch) -> Tensor:

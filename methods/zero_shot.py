@@ -1,6 +1,6 @@
 """The line every figure draws: no training at all."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from methods.base import Method
 from methods.registry import register
@@ -16,5 +16,5 @@ class ZeroShot(Method):
     Deviations: one template, no ensemble.
     """
 
+    title: ClassVar[str] = "Zero-shot CLIP"
     train: ClassVar[bool] = False
-    context: ClassVar[Literal["learned", "template"]] = "template"
