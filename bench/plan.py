@@ -15,8 +15,8 @@ from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
 from bench.grid import Grid, dataset_name, fill_nested, split_cells
-from bench.spec import RunSpec, canonical, cell_of, digest
 from bench.results.store import Store
+from bench.spec import RunSpec, canonical, cell_of, digest
 from methods import registry
 from methods.registry import PLUGIN
 

@@ -3,8 +3,8 @@
 One thread for every test: the tensors are small, and a second thread waits whenever something else holds a core.
 """
 
-import os
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 

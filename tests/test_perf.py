@@ -4,9 +4,9 @@ import time
 
 import torch
 
-from bench.perf import Case, CoOpPath, medians, shares, time_case
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
+from bench.perf import Case, CoOpPath, medians, shares, time_case
 from bench.spec import TrainSpec
 from tests.engine.conftest import backbone_of, tiny
 

@@ -158,10 +158,10 @@ def extract(
     chosen = _backbone(backbone, pretrained, weights, slug)
 
     from bench.backbones.description import EMBEDDED, save_description
-    from bench.prepare.extract import load_encoder
+    from bench.data.task import needed_images
     from bench.prepare.dataset import extract as encode
     from bench.prepare.dataset import folder_card, prepare
-    from bench.data.task import needed_images
+    from bench.prepare.extract import load_encoder
 
     encoder = load_encoder(chosen, _device(device))
     # All that was asked for makes sense; only now is something written.
@@ -224,8 +224,8 @@ def import_(
 ) -> None:
     """Take over features that another project has computed: the clean view only, in the split's order or with paths."""
     from bench.backbones.description import EMBEDDED, save_description
-    from bench.prepare.dumps import import_dump, order_rows, read_dump
     from bench.prepare.dataset import prepare
+    from bench.prepare.dumps import import_dump, order_rows, read_dump
 
     chosen = _backbone(backbone, pretrained, weights, slug)
     made = prepare(card, images, split, labels, encode=False)

@@ -136,8 +136,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _on_slurm(job: "ShardJob", shards: int, options: dict[str, Any], wait: bool) -> int:
     """Submit; and where asked, wait and submit again as long as that gets runs done."""
     from bench.plan import make_plan
-    from bench.runner import queue, slurm
     from bench.results.store import Store
+    from bench.runner import queue, slurm
 
     while True:
         ids = slurm.submit(job, shards, options)

@@ -11,8 +11,8 @@ from bench.data.cards import load_card
 from bench.engine.backbone import load_backbone
 from bench.engine.text import TextFeatures
 from bench.errors import BenchError
-from bench.spec import RunSpec
 from bench.results.store import Store
+from bench.spec import RunSpec
 
 README = """# The learned prompt of run {run_id}
 

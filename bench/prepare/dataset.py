@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.data.cards import Card, load_card, parse_card
-from bench.prepare.human import read_human
-from bench.prepare.images import image_reader
-from bench.prepare.sources import read_source
 from bench.data.splits import Split, read_split, write_split
 from bench.data.task import cached_human, cached_split
 from bench.errors import ENVIRONMENT, BenchError
 from bench.paths import data_root, datasets_root, features_root
+from bench.prepare.human import read_human
+from bench.prepare.images import image_reader
+from bench.prepare.sources import read_source
 from bench.spec import digest
 
 if TYPE_CHECKING:

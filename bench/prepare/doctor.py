@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bench.backbones.description import describe, known_backbones, sha256_of
-from bench.prepare.caches import caches, problems
 from bench.data.cards import Card, card_paths, load_card
 from bench.data.features import MANIFEST
-from bench.prepare.images import image_reader
-from bench.prepare.dataset import locate
-from bench.prepare.sources import read_source
 from bench.data.task import cached_human
 from bench.errors import BenchError
 from bench.paths import data_root, datasets_root, features_root
+from bench.prepare.caches import caches, problems
+from bench.prepare.dataset import locate
+from bench.prepare.images import image_reader
+from bench.prepare.sources import read_source
 
 USUAL_WEIGHTS = (("ViT-B-16", "openai"), ("ViT-B-32", "openai"), ("RN50", "openai"), ("ViT-L-14", "openai"))
 LOOKED_AT = 100_000  # images of a dataset whose files are looked for, at most

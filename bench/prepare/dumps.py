@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from bench.backbones.description import Backbone, sha256_of
 from bench.data.features import FeatureWriter
-from bench.prepare.dataset import Prepared
 from bench.data.splits import Item
 from bench.errors import BenchError
+from bench.prepare.dataset import Prepared
 
 # What projects call them: CoOp's linear probe, Tip-Adapter's and CLIP-Adapter's caches, and plain words.
 FEATURES = ("features", "feature_list", "image_features", "feats", "x")

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bench.backbones.description import Backbone
-from bench.data.features import FeatureWriter
-from bench.prepare.images import Reader
 from bench.backbones.weights import create_model
+from bench.data.features import FeatureWriter
 from bench.errors import ENVIRONMENT, BenchError
+from bench.prepare.images import Reader
 from bench.seeds import derive
 
 BLOCK = 1024  # images that are encoded between two writes, at most

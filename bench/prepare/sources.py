@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.cards import Card
-from bench.prepare.human import read_arrays
 from bench.data.splits import Item, Split, check_split, read_split
 from bench.errors import BenchError
+from bench.prepare.human import read_arrays
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # Classes of torchvision.datasets, and what they call train, val and test.

@@ -16,8 +16,8 @@ from bench import __version__
 from bench.data.noise import kind
 from bench.errors import BenchError, nearest
 from bench.results.frame import SCHEMA, load
-from bench.spec import canonical, digest
 from bench.results.store import SCHEMA_VERSION
+from bench.spec import canonical, digest
 
 DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
 REQUIRED = ("method", "dataset", "accuracy", "citation")

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import BenchError
-from bench.spec import canonical
 from bench.results.store import SCHEMA_VERSION, Record, Store
+from bench.spec import canonical
 
 TEXT = ("run_id", "cell_id", "status", "source", "method", "params", "label", "oracle", "dataset", "task", "domain", "backbone",
         "noise", "noise_digest", "preset", "train", "features", "error")  # fmt: skip

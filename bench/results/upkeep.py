@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.spec import RunSpec, cell_of
 from bench.results.store import SCHEMA_VERSION, Record, Store
+from bench.spec import RunSpec, cell_of
 
 LEFTOVER = 3600.0  # seconds after which what lies in tmp/ belongs to nobody
 

@@ -20,10 +20,10 @@ from typing import Any
 from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
 from bench.plan import Cell, Shard
+from bench.results.store import Store
 from bench.runner.claims import BEAT, Claims
 from bench.runner.progress import Reporter
 from bench.runner.worker import Work, main, store_outcomes
-from bench.results.store import Store
 
 DEATHS = 2  # a single run whose worker dies this often is recorded as failed (once may be an accident)
 POLL = 5.0  # seconds between looks at runs that another runner holds

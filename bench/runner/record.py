@@ -18,8 +18,8 @@ from bench.engine.outcome import Outcome
 from bench.grid import dataset_name
 from bench.plan import Cell, cell_text, method_label
 from bench.presets import PRESETS
-from bench.spec import RunSpec, TrainSpec
 from bench.results.store import Record
+from bench.spec import RunSpec, TrainSpec
 from methods import registry
 
 

@@ -16,12 +16,12 @@ from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.grid import Grid
 from bench.machine import free_memory
 from bench.plan import Plan, make_plan
+from bench.results.store import Store
 from bench.runner.claims import Claims
 from bench.runner.pool import Pool
 from bench.runner.preflight import check_inputs
 from bench.runner.progress import Style, Tally, make_reporter
 from bench.runner.worker import Train, Work
-from bench.results.store import Store
 
 STALL = 900.0  # seconds without progress after which a worker counts as hung
 WORKER_MEMORY = 3e9  # bytes a CPU worker should find: libraries and a model take one, a stack the rest

@@ -17,11 +17,11 @@ from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
 from bench.grid import Grid
 from bench.plan import STACK, make_plan
+from bench.results.store import Store
 from bench.runner.claims import held_here
 from bench.runner.queue import note_jobs
 from bench.runner.run import run_grid
 from bench.runner.worker import Train, Work, store_outcomes
-from bench.results.store import Store
 from methods.registry import load_plugin
 
 MIN_MINUTES = 4  # submitit is warned 90 s before the end and Slurm rounds to minutes: a shorter limit would be hit at once

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.results.store import Store
 from bench.runner.claims import running
 from bench.runner.queue import queued
-from bench.results.store import Store
 
 SHOWN = 10  # failures listed
 

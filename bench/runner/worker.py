@@ -23,8 +23,8 @@ from typing import Any
 from bench.engine.outcome import Outcome
 from bench.errors import BenchError
 from bench.plan import Cell
-from bench.runner.record import build_record, environment, files_of
 from bench.results.store import Record, Store
+from bench.runner.record import build_record, environment, files_of
 
 Send = Callable[[tuple[Any, ...]], None]
 Train = Callable[..., list[Outcome]]

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from bench.cli.features import app
 from bench.backbones import weights
 from bench.backbones.description import Backbone, describe, save_description
+from bench.backbones.weights import create_model, create_tokenizer, find_weights, resolve
+from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
-from bench.backbones.weights import create_model, create_tokenizer, find_weights, resolve
 from bench.errors import ENVIRONMENT, BenchError
 
 NAME = "tiny-test-clip"

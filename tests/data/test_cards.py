@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.data.cards import Card, card_paths, find_card, load_card, parse_card
-from bench.prepare.sources import READERS
 from bench.errors import BenchError
 from bench.paths import datasets_root
+from bench.prepare.sources import READERS
 
 README = (datasets_root() / "README.md").read_text(encoding="utf-8")
 MINIMAL = 'name = "x"\ntitle = "t"\ntemplates = ["a {}."]\nclasses = ["a", "b_c"]\n'

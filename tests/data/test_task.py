@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli.features import app
 from bench.backbones.description import describe, save_description
+from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.noise import make_noise
 from bench.data.task import check_ready, draw_images, features_of, features_version, load_task, split_of

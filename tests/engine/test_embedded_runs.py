@@ -16,8 +16,8 @@ from bench.engine.export import export
 from bench.errors import BenchError
 from bench.grid import Grid
 from bench.paths import datasets_root
-from bench.runner.run import run_grid
 from bench.results.store import Store
+from bench.runner.run import run_grid
 
 GRID = Grid(
     methods=["zero_shot", "coop_ce", "dspt"], datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1], train={"epochs": 2}

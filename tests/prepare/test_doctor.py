@@ -8,11 +8,11 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli.features import app as features
 from bench.backbones import weights
+from bench.cli.features import app as features
+from bench.errors import BenchError
 from bench.prepare import doctor
 from bench.prepare.doctor import Finding, cached_features, dataset_files, disk, look, python, slurm
-from bench.errors import BenchError
 
 
 @pytest.fixture

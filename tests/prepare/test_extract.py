@@ -15,15 +15,15 @@ from PIL import Image
 from torchvision.transforms import functional
 from typer.testing import CliRunner
 
-from bench.cli.features import app
 from bench.backbones.description import describe, save_description
-from bench.data.cards import load_card
-from bench.prepare.extract import Views, load_encoder
-from bench.data.features import open_features
-from bench.prepare.images import FolderImages
-from bench.data.task import draw_images, load_task, split_of
 from bench.backbones.weights import resolve
+from bench.cli.features import app
+from bench.data.cards import load_card
+from bench.data.features import open_features
+from bench.data.task import draw_images, load_task, split_of
 from bench.errors import BenchError
+from bench.prepare.extract import Views, load_encoder
+from bench.prepare.images import FolderImages
 from bench.spec import NoiseSpec
 from tests.prepare.extracting import bench, extract, features, run_spec
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.data.cards import Human, load_card
-from bench.prepare.human import read_arrays, read_human
 from bench.data.task import check_noise
 from bench.errors import BenchError
+from bench.prepare.human import read_arrays, read_human
 from bench.spec import NoiseSpec
 
 FILES = {"cifar10n": "CIFAR-10_human.pt", "cifar100n": "CIFAR-100_human.pt"}

@@ -8,12 +8,12 @@ import pytest
 import scipy.io
 
 from bench.data.cards import card_paths, load_card
-from bench.prepare.images import image_reader
-from bench.prepare.dataset import locate, prepare
-from bench.prepare.sources import READERS, read_source
 from bench.data.splits import Item
 from bench.data.task import cached_human, load_task
 from bench.errors import BenchError
+from bench.prepare.dataset import locate, prepare
+from bench.prepare.images import image_reader
+from bench.prepare.sources import READERS, read_source
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
 

@@ -10,8 +10,8 @@ import pytest
 from bench.data.features import FeatureWriter
 from bench.grid import Grid
 from bench.plan import make_plan
-from bench.runner.record import build_record, files_of
 from bench.results.store import Store
+from bench.runner.record import build_record, files_of
 
 HERE = Path(__file__).parent
 

@@ -16,8 +16,8 @@ from conftest import make_dataset
 from bench import results
 from bench.grid import Grid
 from bench.plan import make_plan
-from bench.runner.run import run_grid
 from bench.results.store import Store
+from bench.runner.run import run_grid
 
 
 def main(count: int) -> None:

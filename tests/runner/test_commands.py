@@ -9,8 +9,8 @@ import pytest
 
 from bench import cli
 from bench.grid import Grid
-from bench.runner.progress import Bar, Events, Lines, Tally, clock
 from bench.results.store import Store
+from bench.runner.progress import Bar, Events, Lines, Tally, clock
 
 
 @pytest.fixture

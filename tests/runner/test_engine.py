@@ -9,8 +9,8 @@ import torch
 from bench.engine.train import train_stack
 from bench.grid import Grid
 from bench.plan import make_plan
-from bench.runner.run import _works, run_grid
 from bench.results.store import Store
+from bench.runner.run import _works, run_grid
 
 
 def test_the_store_holds_what_the_engine_computes(tmp_path: Path):

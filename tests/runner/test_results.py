@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.errors import BenchError
 from bench.results import frame as results
 from bench.results import upkeep
-from bench.errors import BenchError
 from bench.results.exchange import export_results, import_published
 from bench.results.store import Store
 

@@ -12,10 +12,10 @@ import pytest
 
 from bench.errors import BenchError
 from bench.plan import make_plan
+from bench.results.store import Store
 from bench.runner import queue, slurm
 from bench.runner.slurm import ShardJob, submit
 from bench.runner.status import read_status
-from bench.results.store import Store
 
 HERE = Path(__file__).parent
 

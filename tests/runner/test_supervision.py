@@ -17,11 +17,11 @@ from bench import results
 from bench.errors import BenchError
 from bench.grid import Grid
 from bench.plan import make_plan
+from bench.results.store import Store
 from bench.runner import pool
 from bench.runner.claims import Claims
 from bench.runner.record import build_record
 from bench.runner.run import run_grid
-from bench.results.store import Store
 
 HERE = Path(__file__).parent
 
