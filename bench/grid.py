@@ -2,7 +2,6 @@
 
 import fnmatch
 import itertools
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
@@ -13,6 +12,7 @@ from bench.data.cards import card_paths, find_card
 from bench.data.noise import kind
 from bench.data.task import task_digest
 from bench.errors import BenchError, nearest
+from bench.files import parse_toml, read_text, resolved
 from bench.presets import PRESETS
 from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec
 from methods import registry
@@ -49,21 +49,18 @@ def read_grid(path: Path) -> Grid:
     """The grid of a file; its relative card paths are relative to the file.
 
     Raises:
-        BenchError: The file is missing, is no TOML, or has unknown or ill-typed keys.
+        BenchError: The file is missing, is not TOML, or has unknown or ill-typed keys.
     """
+    text = read_text(path, "grid file", "Name an existing TOML file.")
     try:
-        grid = Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BenchError(f"grid file {path} cannot be read ({error.strerror}).", "Name an existing TOML file.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"grid file {path} is no valid TOML: {error}.", "Correct the file.") from error
+        grid = Grid.model_validate(parse_toml(text, f"grid file {path}"))
     except ValidationError as error:
         # An unknown key first: it is often the one that another error misses.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = str(first["loc"][0]) if first["loc"] else ""
         hint = nearest(key, Grid.model_fields) if first["type"] == "extra_forbidden" else "Correct the value."
         raise BenchError(f"grid file {path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}.", hint) from error
-    cards = [str((path.parent / name).resolve()) if name.endswith(".toml") else name for name in grid.datasets]
+    cards = [str(resolved(path.parent / Path(name).expanduser())) if name.endswith(".toml") else name for name in grid.datasets]
     return grid.model_copy(update={"datasets": cards})
 
 

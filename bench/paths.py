@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from bench.files import resolved
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -17,11 +19,10 @@ def datasets_root() -> Path:
 
 def features_root() -> Path:
     """Where extracted features of the user's own datasets are cached: $BENCH_FEATURES, else ~/.cache/noisy-prompt-bench."""
-    default = Path.home() / ".cache" / "noisy-prompt-bench" / "features"
-    return Path(os.environ.get("BENCH_FEATURES", default))
+    return resolved(os.environ.get("BENCH_FEATURES") or "~/.cache/noisy-prompt-bench/features")
 
 
 def data_root() -> Path | None:
     """The folder that holds the user's datasets as CoOp lays them out: $BENCH_DATA, or None where it is not set."""
     given = os.environ.get("BENCH_DATA")
-    return Path(given).expanduser() if given else None
+    return resolved(given) if given else None

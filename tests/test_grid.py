@@ -118,7 +118,7 @@ def test_a_file_is_read_and_its_cards_are_relative_to_it(card, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("methods = [", "no valid TOML"),
+        ("methods = [", "is not valid TOML"),
         ('methods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {}\n', "noise"),
         ('metods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\nmethods = ["x"]\n', "methods"),
         ('name = "../x"\nmethods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\n', "name"),
@@ -133,7 +133,7 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, says):
 
 
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(BenchError, match="cannot be read"):
+    with pytest.raises(BenchError, match="does not exist"):
         read_grid(tmp_path / "none.toml")
 
 

@@ -4,13 +4,12 @@ A slug names the features' folder and is a run's `backbone`: "embedded", "ViT-B-
 lies in `<features>/backbones/<slug>.json`, so a run finds the text tower of the features it computes on.
 """
 
-import hashlib
-import json
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from bench.errors import ENVIRONMENT, BenchError, nearest
+from bench.files import read_json, sha256, write_text
 from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
 
@@ -30,19 +29,13 @@ class Backbone(Frozen):
     bpe: str = ""  # absolute path of a merges file of the model's own; "": open_clip's
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def local_backbone(slug: str, folder: Path, sha256: str = "") -> Backbone:
+def local_backbone(slug: str, folder: Path, known: str = "") -> Backbone:
     """The backbone in a folder of open_clip's "local-dir" layout, with a merges file `bpe*.txt.gz` where it has its own tokens.
 
     Args:
         slug: What to call it.
         folder: The folder.
-        sha256: What the weights file's hash must be when it is loaded; "": what it is now.
+        known: What the weights file's hash must be when it is loaded; "": what it is now.
 
     Raises:
         BenchError: Its configuration or weights are not there.
@@ -50,13 +43,13 @@ def local_backbone(slug: str, folder: Path, sha256: str = "") -> Backbone:
     config, weights = folder / "open_clip_config.json", folder / "open_clip_model.safetensors"
     if not (config.is_file() and weights.is_file()):
         raise BenchError(f"the model folder {folder} lacks {config.name} or {weights.name}.", "Put the files back.", ENVIRONMENT)
-    model = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]
+    model = read_json(config, "model configuration")["model_cfg"]
     merges = sorted(folder.glob("bpe*.txt.gz"))
     return Backbone(
         slug=slug,
         model=f"local-dir:{folder}",
         weights=str(weights),
-        sha256=sha256 or sha256_of(weights),
+        sha256=known or sha256(weights),
         quick_gelu=model.get("quick_gelu", False),
         context_length=model["text_cfg"].get("context_length", 77),
         bpe=str(merges[0]) if merges else "",
@@ -81,7 +74,7 @@ def describe(slug: str) -> Backbone:
     if slug == EMBEDDED:
         root = datasets_root() / "embedded"
         # The shipped checksum, not the file's own: so weights that were altered since are noticed when they are loaded.
-        known = json.loads((root / "checksums.json").read_text(encoding="utf-8"))["model/open_clip_model.safetensors"]
+        known = read_json(root / "checksums.json")["model/open_clip_model.safetensors"]
         return local_backbone(EMBEDDED, root / "model", known)
     path = _description(slug)
     if not path.is_file():
@@ -105,7 +98,7 @@ def check_weights(backbone: Backbone) -> None:
     path = Path(backbone.weights)
     if not path.is_file():
         raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
-    if (found := sha256_of(path)) != backbone.sha256:
+    if (found := sha256(path)) != backbone.sha256:
         raise BenchError(
             f"{path} is no longer the file that '{backbone.slug}' names: its sha256 is {found[:12]}…, not {backbone.sha256[:12]}….",
             "Put the file back.",
@@ -125,7 +118,4 @@ def save_description(backbone: Backbone) -> None:
             f"backbone '{backbone.slug}' stands for other weights already: {held.weights} (sha256 {held.sha256[:12]}…).",
             f"Give these weights a name of their own with --slug, or remove {path} and the features made with it.",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(backbone.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_text(path, backbone.model_dump_json(indent=1) + "\n")

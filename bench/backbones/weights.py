@@ -12,8 +12,9 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from open_clip.factory import load_checkpoint
 
-from bench.backbones.description import Backbone, check_weights, local_backbone, sha256_of
+from bench.backbones.description import Backbone, check_weights, local_backbone
 from bench.errors import ENVIRONMENT, BenchError, nearest
+from bench.files import resolved, sha256
 
 # Entries of TorchScript archives that are no weights.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
@@ -40,14 +41,15 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
     if slug and not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", slug):
         raise BenchError(f"'{slug}' is no name for a backbone.", "Letters, digits, '.', '_', '@' and '-' make a name.")
     if model.startswith("local-dir:"):
-        folder = Path(model.removeprefix("local-dir:")).expanduser().resolve()
+        folder = resolved(model.removeprefix("local-dir:"))
         return local_backbone(slug or re.sub(r"[^\w.-]", "-", folder.name), folder)
     if model not in open_clip.list_models():
         raise BenchError(f"open_clip has no model '{model}'.", nearest(model, open_clip.list_models()))
     if weights is not None:
-        path, quick_gelu = weights.expanduser().resolve(), _is_torchscript(weights)
+        path = resolved(weights)
         if not path.is_file():
-            raise BenchError(f"weights file {weights} does not exist.", "Give an existing file with --weights.")
+            raise BenchError(f"weights file {path} does not exist.", "Give an existing file with --weights.")
+        quick_gelu = _is_torchscript(path)
         tag, name = "", re.sub(r"[^\w.-]", "-", path.stem)
     else:
         path, quick_gelu = _tagged(model, tag)
@@ -57,7 +59,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         model=model,
         pretrained=tag,
         weights=str(path),
-        sha256=sha256_of(path),
+        sha256=sha256(path),
         quick_gelu=quick_gelu,
         context_length=int(open_clip.get_model_config(model)["text_cfg"].get("context_length", 77)),
     )

@@ -1,12 +1,12 @@
 """`bench noise`: the wrong labels of a run, to look at or to use elsewhere."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from bench.errors import BenchError
+from bench.files import write_json
 
 if TYPE_CHECKING:
     from bench.data.task import ZeroShot
@@ -55,4 +55,4 @@ def noise(
         ]
         content = {"dataset": data.card.name, "noise": protocol, "rate": rate, "seed": seed, "shots": shots,
                    "hash": data.noise_digest, "realised_rate": data.realised_rate if data.true_known else None}  # fmt: skip
-        out.write_text(json.dumps(content | {"images": rows}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(out, content | {"images": rows}, indent=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.errors import WORSE, BenchError
+from bench.files import write_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -83,8 +84,7 @@ def report(
         analysis = analyse(loaded.frame, choices)
     except IncompleteError as error:
         grid = out / "missing.toml"
-        out.mkdir(parents=True, exist_ok=True)
-        grid.write_text(toml(error.grid), encoding="utf-8")
+        write_text(grid, toml(error.grid))
         raise BenchError(
             error.message,
             f"{error.hint}\nThis runs them: bench run {shlex.quote(str(grid))} --out {shlex.quote(str(results))}",

@@ -1,7 +1,6 @@
 """Dataset cards: one TOML file per dataset, shipped in `datasets/`, made by extraction, or anywhere of the user's."""
 
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 
 from bench.errors import BenchError, nearest
+from bench.files import parse_toml, read_text, resolved
 from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
 
@@ -85,7 +85,7 @@ def card_paths() -> dict[str, Path]:
 def find_card(name: str) -> Path:
     """The file of a card: a known name, or the path of a TOML file."""
     if name.endswith(".toml"):
-        path = Path(name).expanduser().resolve()
+        path = resolved(name)
         if path.is_file():
             return path
         raise BenchError(
@@ -103,22 +103,20 @@ def load_card(name: str) -> Card:
     """The card of a known name or of a TOML file.
 
     Raises:
-        BenchError: It does not exist, is no TOML, or has unknown, missing or ill-typed keys.
+        BenchError: It does not exist, is not TOML, or has unknown, missing or ill-typed keys.
     """
     path = find_card(name)
-    return parse_card(path.read_text(encoding="utf-8"), path)
+    return parse_card(read_text(path, "dataset card"), path)
 
 
 def parse_card(text: str, path: Path) -> Card:
     """The card that a TOML text describes; `path` is where it comes from.
 
     Raises:
-        BenchError: It is no TOML, or has unknown, missing or ill-typed keys.
+        BenchError: It is not TOML, or has unknown, missing or ill-typed keys.
     """
     try:
-        return Card.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"dataset card {path} is no valid TOML: {error}.", "Correct the file.") from error
+        return Card.model_validate(parse_toml(text, f"dataset card {path}"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import ENVIRONMENT, BenchError
+from bench.files import replacing, sha256, write_text
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -27,11 +27,6 @@ MANIFEST = "manifest.json"
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """The identity of a cache: a hash of everything its values depend on, in any key order."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _extract_hint(folder: Path) -> str:
@@ -157,7 +152,7 @@ def _verify_block(folder: Path, block: Mapping[str, Any], tail: tuple[int, int])
     if not path.is_file():
         return [f"{path}: missing"]
     problems = []
-    if _sha256(path) != block["sha256"]:
+    if sha256(path) != block["sha256"]:
         problems.append(f"{path}: altered or truncated (its SHA-256 differs from the manifest's)")
     try:
         array = _open_block(folder, block, tail)
@@ -188,7 +183,6 @@ class FeatureWriter:
         }
         if (folder / MANIFEST).exists():
             self._extend(_read_manifest(folder))
-        folder.mkdir(parents=True, exist_ok=True)
 
     def _extend(self, existing: dict[str, Any]) -> None:
         if existing["fingerprint"] != self._manifest["fingerprint"] or (1 + existing["views"], existing["dim"]) != self._shape:
@@ -225,14 +219,11 @@ class FeatureWriter:
         if not (np.isfinite(norm).all() and (norm > 0).all()):
             raise BenchError(f"Features given for {self.folder} are not finite, or zero.")
         name = f"block-{len(self._manifest['blocks']):04d}.npy"
-        aside = self.folder / f".{name}.{os.getpid()}.npy"
-        np.save(aside, (array / norm).astype(np.float16))
-        self._manifest["blocks"].append({"file": name, "rows": len(paths), "sha256": _sha256(aside)})
+        with replacing(self.folder / name) as aside, aside.open("wb") as file:
+            np.save(file, (array / norm).astype(np.float16))
+        self._manifest["blocks"].append({"file": name, "rows": len(paths), "sha256": sha256(self.folder / name)})
         self._manifest["paths"] += list(paths)
-        aside.replace(self.folder / name)
 
     def commit(self) -> None:
         """Make all appended blocks count, at once."""
-        aside = self.folder / f".{MANIFEST}.{os.getpid()}"
-        aside.write_text(json.dumps(self._manifest, separators=(",", ":")), encoding="utf-8")
-        aside.replace(self.folder / MANIFEST)
+        write_text(self.folder / MANIFEST, json.dumps(self._manifest, separators=(",", ":")))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
+from bench.files import read_json, write_text
 
 
 class Item(NamedTuple):
@@ -35,12 +36,10 @@ def read_split(path: Path, classes: Sequence[str] | None = None) -> Split:
     Raises:
         BenchError: The file is missing, not in CoOp's format, or names other classes.
     """
+    parts = read_json(path, "split file", "Run `bench doctor` to see which files a dataset needs.")
     try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
         rows = {part: [(str(p), int(label), str(name)) for p, label, name in parts[part]] for part in Split._fields}
-    except FileNotFoundError as error:
-        raise BenchError(f"split file {path} does not exist.", "Run `bench doctor` to see which files a dataset needs.") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BenchError(
             f"split file {path} is not in CoOp's format ({error!r}).",
             'It holds {"train": [[path, label, class name], …], "val": …, "test": …}.',
@@ -69,10 +68,7 @@ def _check_names(path: Path, found: set[tuple[int, str]], classes: Sequence[str]
 def write_split(path: Path, split: Split, classes: Sequence[str]) -> None:
     """Write a split in CoOp's format, whole or not at all."""
     parts = {part: [[p, label, classes[label]] for p, label in items] for part, items in split._asdict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(json.dumps(parts, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-    aside.replace(path)
+    write_text(path, json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
 
 
 def check_split(split: Split, classes: int, counts: Mapping[Any, int], where: Path) -> None:

@@ -1,6 +1,5 @@
 """All cached features on this machine, and whether they are sound."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,7 +52,7 @@ def problems(cache: Cache) -> list[str]:
         return wrong
     try:
         weights = describe(cache.backbone).sha256
-        inputs = json.loads((cache.folder / MANIFEST).read_text(encoding="utf-8"))["inputs"]
+        inputs = open_features(cache.folder).inputs
         known = {item.path for item in getattr(read_split(cache.split), cache.part)}
         strange = [path for path in open_features(cache.folder).paths if path not in known]
     except BenchError as error:

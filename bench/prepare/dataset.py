@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from bench.data.cards import Card, load_card, parse_card
 from bench.data.splits import Split, read_split, write_split
 from bench.data.task import cached_human, cached_split
 from bench.errors import ENVIRONMENT, BenchError
+from bench.files import read_json, resolved, write_json, write_text
 from bench.paths import data_root, datasets_root, features_root
 from bench.prepare.human import read_human
 from bench.prepare.images import image_reader
@@ -124,7 +125,7 @@ def prepare(
 
 def _skipped(card: Card) -> dict[str, str]:
     path = features_root() / card.name / "skipped.json"
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found: dict[str, str] = read_json(path) if path.is_file() else {}
     return found
 
 
@@ -155,19 +156,12 @@ def _keep_human(made: Prepared, labels: Path | None) -> None:
     sets = read_human(path, human, np.array([item.label for item in items], dtype=np.int64), len(made.card.classes))
     found = {name: {item.path: int(label) for item, label in zip(items, values, strict=True)} for name, values in sets.items()}
     kept = cached_human(made.card)
-    if kept.is_file() and json.loads(kept.read_text(encoding="utf-8")) != found:
+    if kept.is_file() and read_json(kept) != found:
         raise BenchError(
             f"{kept} holds other human labels of '{made.card.name}' than {path}.",
             "Give the same file, or remove that folder and extract anew; runs before and after would not compare.",
         )
-    _write_json(kept, found)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    aside.replace(path)
+    write_json(kept, found)
 
 
 def folder_card(folder: Path, name: str, template: str) -> str:
@@ -184,7 +178,7 @@ def folder_card(folder: Path, name: str, template: str) -> str:
     Raises:
         BenchError: There are no class folders, or the name is taken by another dataset.
     """
-    folder = folder.expanduser().resolve()
+    folder = resolved(folder)
     top = folder / "train" if (folder / "train").is_dir() and (folder / "test").is_dir() else folder
     if not top.is_dir():
         raise BenchError(f"folder {folder} does not exist.", "Give a folder that holds one folder of images per class.")
@@ -206,11 +200,8 @@ def folder_card(folder: Path, name: str, template: str) -> str:
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise BenchError(f"another dataset is called '{name}' already ({path}).", "Give another name with --name.")
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
-        aside.write_text(text, encoding="utf-8")
+        write_text(path, text)
         load_card.cache_clear()
-        aside.rename(path)
     return name
 
 
@@ -265,7 +256,7 @@ def extract(
             if not skip_bad or len(bad) == total:
                 raise BenchError(_bad_sentence(made, bad, total), BAD_HINT)
             made = replace(made, skipped=made.skipped | bad)
-            _write_json(made.folder / "skipped.json", made.skipped)
+            write_json(made.folder / "skipped.json", made.skipped)
             write_split(cached_split(made.card), made.split, made.card.classes)
 
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import itertools
-import json
 import os
 import platform
 import re
@@ -12,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bench.backbones.description import describe, known_backbones, sha256_of
+from bench.backbones.description import describe, known_backbones
 from bench.data.cards import Card, card_paths, load_card
 from bench.data.features import MANIFEST
 from bench.data.task import cached_human
 from bench.errors import BenchError
+from bench.files import read_json, sha256
 from bench.paths import data_root, datasets_root, features_root
 from bench.prepare.caches import caches, problems
 from bench.prepare.dataset import locate
@@ -100,8 +100,8 @@ def disk() -> Iterator[Finding]:
 def embedded_files() -> Iterator[Finding]:
     """The shipped model's files against their checksums."""
     root = datasets_root() / "embedded"
-    checksums = json.loads((root / "checksums.json").read_text(encoding="utf-8"))
-    wrong = [name for name, known in checksums.items() if not (root / name).is_file() or sha256_of(root / name) != known]
+    checksums = read_json(root / "checksums.json")
+    wrong = [name for name, known in checksums.items() if not (root / name).is_file() or sha256(root / name) != known]
     detail = f"missing or altered: {', '.join(wrong)}" if wrong else f"{len(checksums)} files sound"
     yield Finding("weights", "embedded files", "broken" if wrong else "ok", detail, "Install the suite again." if wrong else "")
 
@@ -114,7 +114,7 @@ def weights() -> Iterator[Finding]:
             path = Path(described.weights)
             if not path.is_file():
                 yield Finding("weights", slug, "broken", f"{path} is gone", "Put the file back.")
-            elif sha256_of(path) != described.sha256:
+            elif sha256(path) != described.sha256:
                 yield Finding(
                     "weights", slug, "broken", f"{path} is another file than its features were made with", "Put the file back."
                 )

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.backbones.description import Backbone, sha256_of
+from bench.backbones.description import Backbone
 from bench.data.features import FeatureWriter
 from bench.data.splits import Item
 from bench.errors import BenchError
+from bench.files import sha256
 from bench.prepare.dataset import Prepared
 
 # What projects call them: CoOp's linear probe, Tip-Adapter's and CLIP-Adapter's caches, and plain words.
@@ -97,7 +98,7 @@ def import_dump(made: Prepared, backbone: Backbone, part: str, path: Path) -> in
     """
     items = getattr(made.split, part)
     features = order_rows(path, read_dump(path), items, part)
-    inputs = {"weights": backbone.sha256, "dump": sha256_of(path), "views": 0, "normalisation": "L2", "split": made.digest}
+    inputs = {"weights": backbone.sha256, "dump": sha256(path), "views": 0, "normalisation": "L2", "split": made.digest}
     writer = FeatureWriter(made.folder / backbone.slug / part, inputs, features.shape[1], 0)
     held = writer.paths
     new = [i for i, item in enumerate(items) if item.path not in held]

@@ -1,7 +1,6 @@
 """Labels that people gave, and the files they come in. No file of another's is unpickled but for plain numpy arrays."""
 
 import io
-import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from bench.data.cards import Human
 from bench.data.noise import Labels, realised_rate
 from bench.errors import BenchError
+from bench.files import read_json
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -71,13 +71,8 @@ def read_human(path: Path, human: Human, true: Labels, classes: int) -> dict[str
     Raises:
         BenchError: The file's order is not the split's, a set is missing, or its rate of wrong labels is not the published one.
     """
-    if path.suffix == ".json":
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BenchError(f"label file {path} cannot be read ({error}).", "It holds lists of labels by name.") from error
-    else:
-        found = read_arrays(path)
+    hint = "It holds lists of labels by name."
+    found = read_json(path, "label file", hint) if path.suffix == ".json" else read_arrays(path)
     arrays: dict[str, Labels] = {}
     for name in (human.clean, *human.sets):
         if name not in found:

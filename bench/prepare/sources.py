@@ -11,6 +11,7 @@ from typing import Any
 from bench.data.cards import Card
 from bench.data.splits import Item, Split, check_split, read_split
 from bench.errors import BenchError
+from bench.files import read_text
 from bench.prepare.human import read_arrays
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
@@ -50,12 +51,8 @@ def _coop(card: Card, images: Path, split: Path) -> Split:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a list file that are not empty."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(
-            f"list {path} cannot be read ({error}).", "Run `bench doctor` to see which files a dataset needs."
-        ) from error
+    text = read_text(path, "list", "Run `bench doctor` to see which files a dataset needs.")
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def _labelled(path: Path) -> list[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Results in and out of a store: one Parquet file to commit or send, and numbers that others have published."""
 
 import csv
-import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from bench import __version__
 from bench.data.noise import kind
 from bench.errors import BenchError, nearest
+from bench.files import read_text, replacing, sha256, write_text
 from bench.results.frame import SCHEMA, load
 from bench.results.store import SCHEMA_VERSION
 from bench.spec import canonical, digest
@@ -66,14 +67,8 @@ def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
         "environments": [json.loads(text) for text in sorted(set(table["environment"].to_pylist()))],
         "note": f"per-epoch metrics are rounded to {DIGITS} significant digits",
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rounded(history: str) -> str:
@@ -98,22 +93,15 @@ def import_published(source: Path, root: Path) -> int:
     Raises:
         BenchError: The file is missing, a column is unknown or lacking, or a value is out of range; says which line.
     """
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            _check_columns(source, reader.fieldnames or [])
-            rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{source} cannot be read ({error}).", "Give a CSV file.") from error
+    reader = csv.DictReader(io.StringIO(read_text(source, hint="Give a CSV file.")))
+    _check_columns(source, reader.fieldnames or [])
+    rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
     if not rows:
         raise BenchError(f"{source} holds no numbers.", "Give a row per published number.")
     if len({row["run_id"] for row in rows}) < len(rows):
         raise BenchError(f"{source} gives the same setting twice.", "Keep one row of each.")
-    folder = root / "published"
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f"{source.stem}.tmp"
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), aside)
-    aside.replace(folder / f"{source.stem}.parquet")
+    with replacing(root / "published" / f"{source.stem}.parquet") as aside:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), aside)
     return len(rows)
 
 

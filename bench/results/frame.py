@@ -11,9 +11,8 @@ Accuracies are percent. The columns:
     method_version, engine_version, features, error (last line of a failure's traceback)
 """
 
-import hashlib
+import contextlib
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import BenchError
+from bench.files import read_json, replacing, sha256
 from bench.results.store import SCHEMA_VERSION, Record, Store
 from bench.spec import canonical
 
@@ -135,12 +135,8 @@ def _index(store: Store) -> pa.Table:
     rows = [_stored_row(store, run_id) for run_id in sorted(new)]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
     if new:
-        aside = store.root / f"index-{uuid.uuid4().hex}.tmp"
-        try:
+        with contextlib.suppress(BenchError), replacing(path) as aside:  # a read-only store is readable all the same
             pq.write_table(table, aside, compression="zstd")
-            aside.replace(path)
-        except OSError:  # a read-only store is readable all the same
-            aside.unlink(missing_ok=True)
     return pa.concat_tables([table, pa.Table.from_pylist([_stored_row(store, run_id) for run_id in sorted(failed)], SCHEMA)])
 
 
@@ -190,9 +186,8 @@ def _check_manifest(exported: Path) -> None:
     manifest = exported.with_name("manifest.json")
     if exported.name != "results.parquet" or not manifest.is_file():
         return
-    with exported.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if json.loads(manifest.read_text(encoding="utf-8")).get("sha256") != found:
+    found = sha256(exported)
+    if read_json(manifest).get("sha256") != found:
         raise BenchError(
             f"{exported} is not the file that {manifest} describes (SHA-256 {found[:12]}…).", "Restore it, or export again."
         )

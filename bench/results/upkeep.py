@@ -1,6 +1,5 @@
 """Looking after a store: what is damaged, what is superseded, what crashes have left."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench.files import sha256
 from bench.results.store import SCHEMA_VERSION, Record, Store
 from bench.spec import RunSpec, cell_of
 
@@ -42,7 +42,7 @@ def _verify_run(folder: Path, run_id: str) -> list[str]:
         path = folder / name
         if not path.is_file():
             problems.append(f"{path}: missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        elif sha256(path) != expected:
             problems.append(f"{path}: altered or truncated (its SHA-256 differs from the record's)")
     return problems
 

@@ -1,18 +1,17 @@
 """`run_grid`: a grid onto a store, from plan to the last run."""
 
-import json
 import math
 import os
 import re
 import shlex
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
+from bench.files import write_json
 from bench.grid import Grid
 from bench.machine import free_memory
 from bench.plan import Plan, make_plan
@@ -159,8 +158,4 @@ def _remember(grid: Grid, plan: Plan, store: Store) -> None:
         "run_ids": [cell.run_id for cell in plan.cells if cell.run_id],
         "unavailable": plan.reasons("unavailable"),
     }
-    folder = store.root / "grids"
-    folder.mkdir(exist_ok=True)
-    aside = folder / f"{uuid.uuid4().hex}.tmp"
-    aside.write_text(json.dumps(asked), encoding="utf-8")
-    aside.replace(folder / f"{grid.name}.json")
+    write_json(store.root / "grids" / f"{grid.name}.json", asked)

@@ -39,7 +39,7 @@ def test_prompts_read_underscores_as_spaces():
         (MINIMAL.replace('"a {}."', '"a {name}."'), "a template holds {} once"),
         (MINIMAL.replace('"x"', '"a/b"'), "a name has letters"),
         (MINIMAL.replace('["a", "b_c"]', "[]"), "'classes'"),
-        ("name = ", "no valid TOML"),
+        ("name = ", "is not valid TOML"),
     ],
 )
 def test_a_wrong_card_is_told_with_its_key(text, message):

@@ -115,7 +115,7 @@ def test_a_written_split_reads_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not in CoOp's format"),
+        ("{", "is not valid JSON"),
         ("[1, 2]", "not in CoOp's format"),
         ('{"train": [], "val": []}', "not in CoOp's format"),
         ('{"train": [["a", 0]], "val": [], "test": []}', "not in CoOp's format"),

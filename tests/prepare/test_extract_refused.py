@@ -41,7 +41,7 @@ def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_fold
         (("--folder", class_folders, *good, "--noise", "symetric"), "Did you mean 'symmetric'"),
         (("--folder", class_folders, *good, "--noise", "fp_symmetric=half"), "has no rate"),
         (("--folder", class_folders, *good, "--noise", "fp_symmetric=2"), "outside"),
-        (("--folder", class_folders, *good, "--grid", home / "no.toml"), "cannot be read"),
+        (("--folder", class_folders, *good, "--grid", home / "no.toml"), "does not exist"),
         (("--folder", class_folders, *good, "--device", "nonsense"), "device 'nonsense' cannot be used"),
         (("--folder", home / "nowhere", *good), "does not exist"),
     ):
@@ -69,6 +69,6 @@ def test_two_extractions_at_once_too_little_memory_and_a_full_disk_are_told(home
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bench.data.features.np.save", no_space)
-    with pytest.raises(BenchError, match=r"No space left on device.*what is written is kept"):
+    with pytest.raises(BenchError, match=r"No space left on device.*what is finished is kept"):
         extract(class_folders, tiny_model, "--shots", 4)
     bench("verify", "animals")

@@ -103,7 +103,7 @@ def test_label_files_of_ones_own(tmp_path):
         with pytest.raises(BenchError, match="not one of 3 classes for each of 4 images"):
             read(clean_label=[0, 1, 2, 0], mine=wrong)
     path.write_text("{")
-    with pytest.raises(BenchError, match="cannot be read"):
+    with pytest.raises(BenchError, match="is not valid JSON"):
         read_human(path, human, true, 3)
 
 

@@ -77,7 +77,7 @@ def test_aircraft(tmp_path):
     with pytest.raises(BenchError, match="names no variant"):
         read_source(card, tmp_path / "images", tmp_path)
     (tmp_path / "images_variant_val.txt").unlink()
-    with pytest.raises(BenchError, match=r"images_variant_val\.txt cannot be read"):
+    with pytest.raises(BenchError, match=r"images_variant_val\.txt does not exist"):
         read_source(card, tmp_path / "images", tmp_path)
     write(tmp_path / "variants.txt", "other")
     with pytest.raises(BenchError, match="lists other classes than the card"):

@@ -97,7 +97,7 @@ def test_verify_gc_export_and_import(bench, filled, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["plan", "none.toml"], 2, "cannot be read"),
+        (["plan", "none.toml"], 2, "does not exist"),
         (["plan", "{file}", "--shard", "3/2"], 2, "--shard 3/2"),
         (["run", "{file}", "--plugin", "none.py"], 2, "plugin none.py does not exist"),
         (["run", "{file}", "--device", "tpu"], 2, "'tpu'"),
@@ -106,7 +106,7 @@ def test_verify_gc_export_and_import(bench, filled, tmp_path):
         (["run", "{file}", "--out", "{file}"], 3, "not writable"),
         (["status", "nowhere"], 2, "no results in nowhere"),
         (["store", "verify", "nowhere"], 2, "no results in nowhere"),
-        (["import", "none.csv", "here"], 2, "cannot be read"),
+        (["import", "none.csv", "here"], 2, "does not exist"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_an_exit_code(bench, file, words, code, says):
