@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from bench.data.cards import card_paths, find_card
-from bench.data.noise import kind
+from bench.data.noise import check_rate
 from bench.data.task import task_digest
 from bench.errors import BenchError, nearest
 from bench.files import parse_toml, read_text, resolved
@@ -152,10 +152,9 @@ def expand_noise(noise: dict[str, list[float]]) -> list[NoiseSpec]:
     """Protocol × rate; all zero rates are one clean setting."""
     found = []
     for protocol, rates in noise.items():
-        kind(protocol)
+        check_rate(protocol, 0)
         for rate in rates:
-            if not 0 <= rate <= 1:
-                raise BenchError(f"[noise] {protocol}: rate {rate} is outside [0, 1].", "Rates are shares, such as 0.25.")
+            check_rate(protocol, rate)
             found.append(NoiseSpec(protocol=protocol, rate=rate) if rate > 0 else NoiseSpec())
     if not found:
         raise BenchError("[noise] has no rate.", "Give one, such as symmetric = [0.0, 0.25, 0.5].")

@@ -98,29 +98,17 @@ class Show:
 
 def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Grid | None, list[NoiseSpec], int]":
     """The grid, the noises that runs have, and the number of views."""
-    from bench.grid import read_grid
-    from bench.spec import NoiseSpec
+    from bench.grid import expand_noise, read_grid
 
     if grid is not None:
         asked = read_grid(grid)
-        rates = [(name, rate) for name, all_rates in asked.noise.items() for rate in all_rates]
-        return asked, _noises(rates), asked.views if views is None else views
+        return asked, expand_noise(asked.noise), asked.views if views is None else views
     pairs = [(name, rate or "0.75") for name, _, rate in (text.partition("=") for text in noise)]
     for name, rate in pairs:
         if not rate.replace(".", "", 1).isdecimal():
             raise BenchError(f"--noise {name}={rate} has no rate.", "Write --noise fp_symmetric=0.5.")
-    return None, [NoiseSpec(), *_noises([(name, float(rate)) for name, rate in pairs])], 8 if views is None else views
-
-
-def _noises(rates: list[tuple[str, float]]) -> "list[NoiseSpec]":
-    from bench.data.noise import kind
-    from bench.spec import NoiseSpec
-
-    for name, rate in rates:
-        kind(name)
-        if not 0 <= rate <= 1:
-            raise BenchError(f"noise rate {rate} of {name} is outside [0, 1].", "Rates are shares, such as 0.25.")
-    return [NoiseSpec(protocol=name, rate=rate) for name, rate in rates]
+    rates = {name: [float(rate) for other, rate in pairs if other == name] for name, _ in pairs}
+    return None, expand_noise({"clean": [0.0]} | rates), 8 if views is None else views
 
 
 @app.command()

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bench.errors import BenchError
 from bench.files import write_json
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def _zero_shot(dataset: str, backbone: str) -> "ZeroShot":
 
 def noise(
     dataset: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
-    protocol: str = typer.Argument(help="symmetric, pairflip, fp_symmetric, fp_pairflip, instance, confusion, human …"),
+    protocol: str = typer.Argument(help="symmetric, pairflip, fp_symmetric, fp_even, fp_pairflip, instance, confusion, human …"),
     rate: float = typer.Argument(help="Share of wrong labels, in [0, 1]."),
     seed: int = typer.Option(1, help="The run's seed."),
     shots: int = typer.Option(16, min=0, help="Shots per class; 0: all."),
@@ -34,16 +33,14 @@ def noise(
     out: Path | None = typer.Option(None, help="Write the images with their true and given labels here (JSON)."),
 ) -> None:
     """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
-    from bench.data.noise import identifiable, kind
+    from bench.data.noise import check_rate, identifiable, protocol_of
     from bench.data.task import load_task
     from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
-    kind(protocol)
-    if not 0 <= rate <= 1:
-        raise BenchError(f"noise rate {rate} is outside [0, 1].", "Rates are shares, such as 0.25.")
+    check_rate(protocol, rate)
     spec = RunSpec(method=MethodSpec(name=""), dataset=dataset, task="", backbone=backbone, views=0, shots=shots,
                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=seed, train=TrainSpec())  # fmt: skip
-    data = load_task(spec, _zero_shot(dataset, backbone) if protocol == "confusion" else None)
+    data = load_task(spec, _zero_shot(dataset, backbone) if protocol_of(protocol).needs == "zero_shot" else None)
     typer.echo(f"{len(data.true)} images, {100 * data.realised_rate:.2f} % wrong labels, hash {data.noise_digest}")
     if not identifiable(protocol, rate, len(data.card.classes)):
         typer.echo("at this rate the true class need not be the most likely label: no method can tell it from the labels alone")

@@ -98,8 +98,10 @@ def check_split(split: Split, classes: int, counts: Mapping[Any, int], where: Pa
             seen[path] = part
 
 
-def sample_shots(items: list[Item], shots: int, rng: random.Random) -> list[Item]:
-    """`shots` items of every class, as CoOp draws them; all of a class that has fewer, and all of all classes where shots is 0.
+def sample_shots(items: list[Item], shots: int, rng: random.Random, *, repeat: bool = False) -> list[Item]:
+    """`shots` items of every class, as CoOp draws them, and all of all classes where shots is 0.
+
+    A class that has fewer gives all of them; with `repeat` it gives `shots` draws with replacement.
 
     CoOp seeds Python's `random` with the run's seed, goes through the classes in order of first appearance and draws
     `random.sample`; the published lists come out of it in the same order.
@@ -111,7 +113,7 @@ def sample_shots(items: list[Item], shots: int, rng: random.Random) -> list[Item
         by_class[item.label].append(item)
     chosen: list[Item] = []
     for members in by_class.values():
-        chosen += rng.sample(members, shots) if len(members) >= shots else members
+        chosen += rng.sample(members, shots) if len(members) >= shots else rng.choices(members, k=shots) if repeat else members
     return chosen
 
 

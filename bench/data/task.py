@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bench.backbones.description import describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
-from bench.data.noise import REPLACING, Labels, kind, make_noise, realised_rate, replace_images
+from bench.data.noise import Labels, make_noise, protocol_of, realised_rate
+from bench.data.replaced import draw_halves, replace_images
 from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
 from bench.errors import ENVIRONMENT, BenchError
 from bench.paths import features_root
@@ -163,9 +164,10 @@ class Images(NamedTuple):
 def draw_images(card: Card, split: Split, shots: int, seed: int, noise: NoiseSpec) -> Images:
     """Which images a run uses, before any feature is read."""
     sampled, val = draw_few_shot(split, shots, seed)
-    train = sampled
-    if noise.protocol in REPLACING and noise.rate > 0:
-        train = replace_images(noise.protocol, sampled, split.train, len(card.classes), noise.rate, derive(seed, card.name))
+    if noise.rate == 0 or not protocol_of(noise.protocol).replaces:
+        return Images(sampled, sampled, val)
+    sampled, spare = draw_halves(split.train, shots, seed)
+    train = replace_images(noise.protocol, sampled, spare, len(card.classes), noise.rate, derive(seed, card.name))
     return Images(sampled, train, val)
 
 
@@ -173,7 +175,7 @@ def needed_images(card: Card, split: Split, shots: Iterable[int], seeds: Iterabl
     """The images that the runs of a grid use, in the split's order; the test part whole."""
     settings = [(k, seed, noise) for k in shots for seed in seeds for noise in noises]
     drawn = [draw_images(card, split, *setting) for setting in settings]
-    train = {item for images in drawn for item in images.train}
+    train = {item for images in drawn for item in images.train + images.shots}  # with those that a lower rate would leave in place
     val = {item for images in drawn for item in images.val}
     return Split([i for i in split.train if i in train], [i for i in split.val if i in val], split.test)
 
@@ -200,7 +202,7 @@ def check_ready(spec: RunSpec) -> None:
     check_noise(load_card(spec.dataset), spec.noise)
     _check_views(spec)
     # Only protocols that replace images change which ones a run uses.
-    noise = spec.noise if spec.noise.protocol in REPLACING else NoiseSpec()
+    noise = spec.noise if protocol_of(spec.noise.protocol).replaces else NoiseSpec()
     _check_images(spec.dataset, spec.backbone, spec.shots, spec.seed, noise)
 
 
@@ -222,7 +224,7 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
 
     Args:
         spec: The run.
-        zero_shot: The zero-shot model of the card's template; for the noise protocol "confusion" only.
+        zero_shot: The zero-shot model of the card's template; for a noise protocol that needs it ("confusion").
 
     Raises:
         BenchError: A card, split or feature file is missing or does not fit, or the dataset cannot carry the noise.
@@ -232,7 +234,8 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
     if spec.train is not None:
         check_noise(card, spec.noise)
         images = draw_images(card, split, spec.shots, spec.seed, spec.noise)
-    protocol, rate, of_people = spec.noise.protocol, spec.noise.rate, kind(spec.noise.protocol) == "human"
+    protocol, rate, entry = spec.noise.protocol, spec.noise.rate, protocol_of(spec.noise.protocol)
+    of_people = entry.needs == "human"
     people = _human(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
     # Selection must see the same kind of labels: validation images that people did not label are left out.
     val = [item for item in images.val if item.path in people] if of_people else images.val
@@ -246,14 +249,14 @@ def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
         return make_noise(
             protocol, _labels(items), len(card.classes), rate, derive(spec.seed, card.name), part,
             features=clean_view,
-            zero_shot=zero_shot(clean_view) if zero_shot and protocol == "confusion" else None,
+            zero_shot=zero_shot(clean_view) if zero_shot and entry.needs == "zero_shot" else None,
             human=np.array([people[item.path] for item in items], dtype=np.int64) if people else None,
         )  # fmt: skip
 
     if images.train:
         _check_views(spec)
     train, val_rows = rows("train", images.train), rows("val", val)[:, 0]
-    keep = protocol in REPLACING or card.train_labels == "human"
+    keep = entry.replaces is not None or card.train_labels == "human"
     return TaskData(
         card=card,
         train=np.ascontiguousarray(train[:, : 1 + spec.views].swapaxes(0, 1)),

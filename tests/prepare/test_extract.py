@@ -81,7 +81,8 @@ def test_a_grid_says_what_is_encoded(home, class_folders, tiny_model):
     for shots in (1, 3):
         for seed in (4, 5):
             for noise in (NoiseSpec(), NoiseSpec(protocol="fp_pairflip", rate=1.0)):
-                expected |= {item.path for item in draw_images(card, split, shots, seed, noise).train}
+                drawn = draw_images(card, split, shots, seed, noise)
+                expected |= {item.path for item in drawn.train + drawn.shots}
     assert set(features(home).paths) == expected
     assert features(home).views == 1
 
