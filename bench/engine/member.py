@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.data.task import TaskData
+from bench.engine.apart import Apart
 from bench.engine.metrics import accuracy, belief_quality, calibration_error
 from bench.engine.optim import learning_rate
 from bench.engine.outcome import Outcome
@@ -55,6 +56,8 @@ class Member:
         # The parts of these seeds leave out method and rate: all methods see the same order and draw from the same stream.
         self.order = torch.Generator().manual_seed(derive(spec.seed, "batches", data.card.name))
         self.draws = torch.Generator().manual_seed(derive(spec.seed, "draws", data.card.name))
+        trusted = type(self.method).__module__.startswith("methods.")  # tested not to touch the global generators
+        self.apart = Apart(None if trusted else derive(spec.seed, "global", data.card.name))
         self.epochs: list[dict[str, float | None]] = []  # what was measured, a row per evaluated epoch
         self.shares: dict[str, float | None] = {}  # the gradient's parts, measured in the epoch's first step
         self.losses: list[Tensor] = []
@@ -62,10 +65,11 @@ class Member:
         self.failure: tuple[str, str] | None = None  # its error's last line and traceback
 
     def guard(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Do something that may run the method's code; an exception ends this run and no other."""
+        """Do something that may run the method's code; an exception, or an exit, ends this run and no other."""
         try:
-            return action(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever a method raises is a record, not a crash
+            with self.apart:
+                return action(*args, **kwargs)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a method raises is a record, not a crash
             self.failure = (f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
             return None
 
@@ -115,11 +119,14 @@ class Member:
 
         Raises:
             NotFiniteError: The loss or the gradient is not finite.
+            ValueError: The loss is neither per sample [B] nor a scalar.
         """
         leaf = text.detach().requires_grad_()
         images = self.images[self._views(epoch)][:, index]  # [M, B, D]
         batch = Batch(leaf, images, self.given[index], index, self.scale, epoch, self.draws)
         loss = self.method.loss(batch).float()
+        if loss.shape not in {(len(index),), ()}:  # its mean would train on something else without a word
+            raise ValueError(f"loss() gives shape {list(loss.shape)} for a batch of {len(index)}; it is [B] or a scalar")
         wrong = self.given[index] != self.true[index]
         split = measure and loss.dim() == 1 and len(loss) == len(index)
         gradient: Tensor
