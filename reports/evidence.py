@@ -92,7 +92,7 @@ def published_table(results: Results) -> Table | None:
     keys = [f"{label} (published), {dataset}" for label, dataset in numbers.index]
     values = numbers[settings].to_numpy(dtype=float).tolist()
     rows = [(key, [Cell(value(x)) for x in row]) for key, row in zip(keys, values, strict=True)]
-    cited = sorted({str(one["citation"]) for one in results.environments() if "citation" in one})
+    cited = sorted(set(frame["citation"]))
     caption = f"Published elsewhere, not run here: other shots, seeds or weights may lie behind them. {'; '.join(cited)}"
     return Table("published", "Published elsewhere", caption, settings, rows, numbers[settings])
 

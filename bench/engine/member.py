@@ -14,6 +14,7 @@ from bench.engine.apart import Apart
 from bench.engine.metrics import accuracy, belief_quality, calibration_error
 from bench.engine.optim import learning_rate
 from bench.engine.outcome import Outcome
+from bench.results.schema import LAST_EPOCH, check_declared
 from bench.seeds import derive
 from bench.spec import RunSpec
 from methods import registry
@@ -180,8 +181,9 @@ class Member:
             "val_clean": accuracy(val, true) if self.data.true_known else None,
             "realised_rate": self.data.realised_rate,
             "steps": self.steps,
-            **{name: value for name, value in last.items() if name.startswith(("belief", "train"))},
+            **{name: last[name] for name in LAST_EPOCH if name in last},
         }
+        check_declared(metrics, self.history)
         return Outcome(
             self.spec,
             "done",

@@ -15,8 +15,8 @@ class Outcome:
 
     spec: RunSpec
     status: Literal["done", "failed"]
-    metrics: dict[str, Any] = field(default_factory=dict)  # scalars, named as in bench.results.COLUMNS; accuracies in percent
-    history: dict[str, list[Any]] = field(default_factory=dict)  # per evaluated epoch: "epoch", "loss", "accuracy", …
+    metrics: dict[str, Any] = field(default_factory=dict)  # the METRICS of bench.results.schema
+    history: dict[str, list[Any]] = field(default_factory=dict)  # its HISTORY, per evaluated epoch
     noise_digest: str = ""
     predictions: NDArray[np.uint16] | None = None  # [T] predicted class of every test image
     context: NDArray[np.float32] | None = None  # [K, n_ctx, width] (or [K, C, n_ctx, width]) the learned context tokens

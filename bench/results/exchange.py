@@ -17,13 +17,12 @@ from bench.data.noise import kind
 from bench.errors import BenchError, nearest
 from bench.files import read_text, replacing, sha256, write_text
 from bench.results.frame import SCHEMA, load
-from bench.results.store import SCHEMA_VERSION
+from bench.results.schema import COLUMNS, SCHEMA_VERSION
 from bench.spec import canonical, digest
 
 DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
 REQUIRED = ("method", "dataset", "accuracy", "citation")
 OPTIONAL = ("noise", "rate", "backbone", "shots", "seed", "epochs", "label", "preset")
-UNKNOWN = ("num_classes", "num_test", "views", "shots", "seed", "epochs", "steps", "method_version", "engine_version")
 NUMBERS = {"accuracy": float, "rate": float, "shots": int, "seed": int, "epochs": int}
 
 
@@ -133,12 +132,10 @@ def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
     }
     cell = digest(["published", setting])
     return {
-        **dict.fromkeys(UNKNOWN, 0),
-        "params": "{}", "task": "", "backbone": "", "preset": "", "train": "{}", "features": "", "error": "", "history": "{}",
-        **{key: value for key, value in values.items() if key != "citation"},
+        **{column.name: column.absent for column in COLUMNS}, **values,
         "run_id": cell, "cell_id": cell, "status": "done", "source": "published", "schema_version": SCHEMA_VERSION,
-        "label": values.get("label", values["method"]), "noise": noise, "rate": rate,
-        "environment": canonical({"citation": values["citation"]}),
+        "label": values.get("label", values["method"]), "method_title": values["method"], "trained": True,
+        "noise": noise, "rate": rate,
     }  # fmt: skip
 
 

@@ -1,14 +1,6 @@
 """Reading results: a store's folder or an exported Parquet file, as one tidy frame with a row per run.
 
-Accuracies are percent. The columns:
-    run_id, cell_id, status ("done" | "failed"), source ("run" | "published"), schema_version
-    method, params (JSON), label (method and non-default hyper-parameters), oracle (None | "rate" | "labels")
-    dataset, task, domain ("in" | "out" | None), num_classes, num_test, backbone, views, shots
-    noise (protocol; "clean" at rate 0), rate, realised_rate, noise_digest, identifiable, seed
-    preset, train (JSON), lr, epochs
-    accuracy (test, last epoch), zero_shot, ece, val_noisy, val_clean, train_given, train_true, belief_precision, belief_recall,
-    belief_auroc (None where the method holds no belief), steps, wall_seconds, steps_per_second
-    method_version, engine_version, features, error (last line of a failure's traceback)
+`bench.results.schema` declares the columns. Tables of earlier versions are brought to them when they are read.
 """
 
 import contextlib
@@ -21,57 +13,65 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import BenchError
 from bench.files import read_json, replacing, sha256
-from bench.results.store import SCHEMA_VERSION, Record, Store
+from bench.results.schema import COLUMNS as DECLARED
+from bench.results.schema import SCHEMA_VERSION, Column
+from bench.results.store import Record, Store
 from bench.spec import canonical
 
-TEXT = ("run_id", "cell_id", "status", "source", "method", "params", "label", "oracle", "dataset", "task", "domain", "backbone",
-        "noise", "noise_digest", "preset", "train", "features", "error")  # fmt: skip
-WHOLE = (
-    "schema_version",
-    "num_classes",
-    "num_test",
-    "views",
-    "shots",
-    "seed",
-    "epochs",
-    "steps",
-    "method_version",
-    "engine_version",
-)
-REAL = ("rate", "realised_rate", "lr", "accuracy", "zero_shot", "ece", "val_noisy", "val_clean", "train_given", "train_true",
-        "belief_precision", "belief_recall", "belief_auroc", "wall_seconds", "steps_per_second")  # fmt: skip
-COLUMNS = (*TEXT, *WHOLE, *REAL, "identifiable")
-SCHEMA = pa.schema(
-    [(name, pa.string()) for name in TEXT]
-    + [(name, pa.int64()) for name in WHOLE]
-    + [(name, pa.float64()) for name in REAL]
-    + [
-        ("identifiable", pa.bool_()),
-        ("history", pa.string()),
-        ("environment", pa.string()),
-        ("predictions", pa.binary()),
-    ]
-)
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+SCHEMA = pa.schema([(column.name, ARROW[column.kind]) for column in DECLARED])
+COLUMNS = tuple(column.name for column in DECLARED if column.in_frame)
 
 
 def row(record: Record, predictions: bytes | None = None) -> dict[str, Any]:
-    """A record as a row: flat columns, and its per-epoch history, environment and test predictions (uint16) as they are."""
+    """A record of any schema version as a row; its test predictions are the bytes of uint16 numbers."""
     spec, train = record["spec"], record["spec"]["train"] or {}
     flat = {
+        "schema_version": max(SCHEMA_VERSION, record["schema_version"]),
         "method": spec["method"]["name"], "params": canonical(spec["method"]["params"]),
         **{key: spec[key] for key in ("dataset", "task", "backbone", "views", "shots", "seed")},
         "noise": spec["noise"]["protocol"], "rate": spec["noise"]["rate"],
-        "train": canonical(train), "lr": train.get("lr"), "epochs": train.get("epochs", 0),
+        "train": canonical(train), "trained": bool(train), "lr": train.get("lr"), "epochs": train.get("epochs", 0),
         "method_version": record["versions"]["method"], "engine_version": record["versions"]["engine"],
         "features": record["versions"]["features"], "history": canonical(record.get("history", {})),
         "environment": canonical(record.get("environment", {})), "predictions": predictions,
     }  # fmt: skip
-    loose = {**record, **record.get("metrics", {})}
-    return {name: flat.get(name, loose.get(name)) for name in SCHEMA.names}
+    given = {"method_title": flat["method"], **record, **record.get("metrics", {}), **flat}
+    return {column.name: given.get(column.name, column.absent) for column in DECLARED}
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """A table of this or an earlier schema version with all declared columns, in their order and types."""
+    if "trained" not in table.column_names:
+        table = _from_version_1(table)
+    return pa.table([_column(table, column) for column in DECLARED], schema=SCHEMA)
+
+
+def _column(table: pa.Table, column: Column) -> pa.ChunkedArray:
+    wanted = ARROW[column.kind]
+    if column.name in table.column_names:
+        return table[column.name].cast(wanted)
+    return pa.chunked_array([pa.repeat(pa.scalar(column.absent, wanted), table.num_rows)])
+
+
+def _from_version_1(table: pa.Table) -> pa.Table:
+    """Version 1 had no `trained`, no `method_title`, and put a published number's citation into its environment."""
+    published = pc.equal(table["source"], "published")
+    cited = [json.loads(text).get("citation", "") for text in table["environment"].to_pylist()]
+    changed = {
+        "trained": pc.or_(pc.not_equal(table["train"], "{}"), published),
+        "method_title": table["method"],
+        "citation": pa.array(cited, pa.string()),
+        "environment": pc.if_else(published, "{}", table["environment"]),
+        "schema_version": pa.repeat(pa.scalar(2, pa.int64()), table.num_rows),
+    }
+    kept = {name: table[name] for name in table.column_names if name not in changed}
+    return pa.table(kept | changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Results:
 
     def predictions(self, run_id: str) -> np.ndarray[Any, np.dtype[np.uint16]]:
         """The predicted class of every test image, in the split's order."""
-        data = self.table.filter(pa.compute.field("run_id") == run_id)["predictions"].to_pylist()
+        data = self.table.filter(pc.field("run_id") == run_id)["predictions"].to_pylist()
         if not data or data[0] is None:
             raise BenchError(f"run '{run_id}' has no stored predictions.")
         return np.frombuffer(data[0], dtype=np.uint16)
@@ -126,11 +126,11 @@ def _index(store: Store) -> pa.Table:
     path = store.root / "index.parquet"
     try:
         table = pq.read_table(path)
-        table = table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
+        table = table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()  # of an earlier version
     except (OSError, pa.ArrowException):  # missing or damaged: it is derived, so it is made anew
         table = SCHEMA.empty_table()
     done, failed = store.done(), store.failures()
-    kept = table.filter(pa.compute.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
+    kept = table.filter(pc.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
     new = done - set(kept["run_id"].to_pylist())
     rows = [_stored_row(store, run_id) for run_id in sorted(new)]
     table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
@@ -165,20 +165,25 @@ def load(path: str | Path) -> Results:
     exported = path / "results.parquet" if path.is_dir() else path
     if exported.is_file():
         _check_manifest(exported)
-        table = pq.read_table(exported)
+        table = _read(exported)
     elif any((path / part).is_dir() for part in ("runs", "failed", "published")):
-        published = [pq.read_table(file) for file in sorted((path / "published").glob("*.parquet"))]
+        published = [_read(file) for file in sorted((path / "published").glob("*.parquet"))]
         table = pa.concat_tables([_index(Store(path)), *published])
     else:
         raise BenchError(f"no results in {path}.", "Name a results folder (bench run --out) or an exported .parquet file.")
-    frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
-    newest = frame["schema_version"].max() if len(frame) else SCHEMA_VERSION
+    return Results(table.select(COLUMNS).to_pandas(), table)
+
+
+def _read(path: Path) -> pa.Table:
+    """The rows of an exported or imported file."""
+    table = pq.read_table(path)
+    newest = pc.max(table["schema_version"]).as_py() or SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
         raise BenchError(
             f"results in {path} have schema version {newest}; this version reads up to {SCHEMA_VERSION}.",
             "Upgrade noisy-prompt-bench.",
         )
-    return Results(frame, table)
+    return conform(table)
 
 
 def _check_manifest(exported: Path) -> None:

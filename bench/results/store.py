@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ENVIRONMENT, BenchError
-
-SCHEMA_VERSION = 1
+from bench.results.schema import SCHEMA_VERSION
 
 Record = dict[str, Any]
 

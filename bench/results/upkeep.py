@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.files import sha256
-from bench.results.store import SCHEMA_VERSION, Record, Store
+from bench.results.schema import SCHEMA_VERSION
+from bench.results.store import Record, Store
 from bench.spec import RunSpec, cell_of
 
 LEFTOVER = 3600.0  # seconds after which what lies in tmp/ belongs to nobody

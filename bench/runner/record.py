@@ -18,13 +18,14 @@ from bench.engine.outcome import Outcome
 from bench.grid import dataset_name
 from bench.plan import Cell, cell_text, method_label
 from bench.presets import PRESETS
+from bench.results.schema import check_declared
 from bench.results.store import Record
 from bench.spec import RunSpec, TrainSpec
 from methods import registry
 
 
 def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], preset: str = "", log: str = "") -> Record:
-    """The record of a run that ended: all of `bench.results.COLUMNS` that are no metrics, the specification, and what was measured.
+    """The record of a run that ended: what `bench.results.schema` declares, and the specification.
 
     Args:
         cell: The run, with its versions and id.
@@ -32,14 +33,19 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], p
         environment: Where it ran (`environment`).
         preset: The grid's preset, if the run is of one.
         log: The worker's log, relative to the store.
+
+    Raises:
+        ValueError: Something was measured that the schema does not declare.
     """
+    check_declared(outcome.metrics, outcome.history)
     spec, card = cell.spec, load_card(cell.spec.dataset)
+    method = registry.create(spec.method.name, **spec.method.params)
     stored_spec = spec.model_dump(mode="json") | {"dataset": dataset_name(spec.dataset)}
     return {
         "run_id": cell.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
         "spec": stored_spec, "versions": cell.versions, "title": cell_text(spec),
-        "label": method_label(spec.method.name, spec.method.params),
-        "oracle": registry.create(spec.method.name, **spec.method.params).oracle,
+        "label": method_label(spec.method.name, spec.method.params), "method_title": method.title,
+        "oracle": method.oracle, "tunes": getattr(method, "tunes", "prompt"),
         "preset": preset_title(spec.train, preset), **_card_columns(card, spec, outcome),
         "noise_digest": outcome.noise_digest,
         "metrics": plain(outcome.metrics), "history": plain(outcome.history),

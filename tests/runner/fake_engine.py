@@ -80,7 +80,7 @@ def long(images: int, epochs: int, specs, **options):
     """No-op runs whose records are as long as real ones."""
     outcomes = train(specs, **options)
     for item in outcomes:
-        names = ("loss", "accuracy", "train_given", "train_true", "grad_clean", "grad_wrong", "lr")
+        names = ("loss", "accuracy", "train_given", "train_true", "grad_clean", "grad_noisy", "lr")
         item.history = {"epoch": list(range(epochs)), **{name: np.random.default_rng(0).random(epochs).tolist() for name in names}}
         item.predictions = np.zeros(images, dtype=np.uint16)
     return outcomes

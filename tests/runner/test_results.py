@@ -129,8 +129,8 @@ def test_published_numbers_load_beside_runs_and_are_marked(filled, tmp_path):
     assert list(published["noise"]) == ["symmetric", "clean"]
     assert list(published["seed"]) == [0, 0]
     assert frame["seed"].dtype == np.int64
-    cited = [json.loads(text) for text in results.load(filled.root).table["environment"].to_pylist() if "citation" in text]
-    assert {"citation": "Wu et al. 2023"} in cited
+    assert list(published["citation"]) == ["Wu et al. 2023", "Zhou et al."]
+    assert set(frame.loc[frame["source"] == "run", "citation"]) == {""}
 
 
 def test_published_numbers_alone_are_results_too(tmp_path):
