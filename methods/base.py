@@ -71,7 +71,7 @@ class Batch:
 class Task:
     """What a method may know before training. Clean labels only where it declares `oracle = "labels"`."""
 
-    images: Tensor  # [1 + V, N, D] training features: the clean view first, then V augmented views
+    features: Callable[[], Tensor]  # makes `images`
     labels: Tensor  # [N] given labels
     zero_shot: Tensor  # [N, C] logits of the card's template on the clean view
     num_classes: int
@@ -82,6 +82,11 @@ class Task:
     clean_labels: Tensor | None = None  # [N], only for oracle = "labels"
     noise_rate: float | None = None  # only for oracle = "rate" or "labels"
     drop_last: bool = True  # the run's rule for a last incomplete batch, where there are at least `batch_size` samples
+
+    @property
+    def images(self) -> Tensor:
+        """Training features [1 + V, N, D]: the clean view first, then V augmented views; put together at every call."""
+        return self.features()
 
     def shuffled(self, index: Tensor) -> list[Tensor]:
         """Samples [n] in random order, cut into batches as the engine cuts them."""

@@ -28,14 +28,15 @@ def published() -> Path:
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty features folder, no data root, and nothing remembered of other ones."""
-    from bench.data import task
+    from bench.data import load, task
     from bench.data.cards import load_card
 
     monkeypatch.setenv("BENCH_FEATURES", str(tmp_path / "features"))
     monkeypatch.delenv("BENCH_DATA", raising=False)
 
     def forget() -> None:
-        for cached in (load_card, task.split_of, task.task_digest, task.features_of, task._human, task._check_images):
+        cached_ones = (task.split_of, task.task_digest, task.features_of, task.human_labels, task._check_images)
+        for cached in (load_card, load.features_of_test, *cached_ones):
             cached.cache_clear()
 
     forget()

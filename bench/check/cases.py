@@ -49,7 +49,7 @@ def task_of(case: Case, method: Method, generator: torch.Generator) -> tuple[Tas
     text = torch.eye(case.classes).roll(case.shift, dims=0)
     told = method.oracle == "labels"
     task = Task(
-        images=case.images.expand(1 + max(2, method.views), -1, -1).clone(),
+        features=case.images.expand(1 + max(2, method.views), -1, -1).clone,
         labels=(case.labels + case.shift) % case.classes,
         zero_shot=case.scale * case.images @ text.T,
         num_classes=case.classes,

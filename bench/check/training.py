@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from bench.check.cases import NotConforming
 from bench.data.cards import load_card
-from bench.data.task import TaskData, load_task, task_digest
+from bench.data.load import load_task
+from bench.data.task import TaskData, task_digest
+from bench.engine.arrays import Arrays
 from bench.engine.backbone import load_backbone
 from bench.engine.member import Member
 from bench.engine.outcome import Outcome
@@ -49,7 +51,8 @@ def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Ou
         found: NDArray[np.float32] = (backbone.scale * torch.from_numpy(images) @ zero_shot.T).numpy()
         return found
 
-    members = [Member(spec, alter(load_task(spec, logits)), zero_shot, backbone.scale) for spec in specs]
+    arrays = Arrays(zero_shot, backbone.scale)
+    members = [Member(spec, alter(load_task(spec, logits)), arrays) for spec in specs]
     assert specs[0].train is not None
     outcomes = Stack(members, TextFeatures(backbone, card.class_names, specs[0].train), backbone, None).run(keep_context=True)
     for outcome in outcomes:

@@ -8,7 +8,7 @@ import typer
 from bench.files import write_json
 
 if TYPE_CHECKING:
-    from bench.data.task import ZeroShot
+    from bench.data.load import ZeroShot
 
 
 def _zero_shot(dataset: str, backbone: str) -> "ZeroShot":
@@ -33,8 +33,8 @@ def noise(
     out: Path | None = typer.Option(None, help="Write the images with their true and given labels here (JSON)."),
 ) -> None:
     """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
+    from bench.data.load import load_task
     from bench.data.noise import check_rate, identifiable, protocol_of
-    from bench.data.task import load_task
     from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
     check_rate(protocol, rate)

@@ -1,9 +1,9 @@
-"""A run's data, put together from card, split, noise and cached features."""
+"""What a run needs: its images, its labels by people, whether all features are there, and the arrays it gets (load.py)."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.backbones.description import describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
-from bench.data.noise import Labels, make_noise, protocol_of, realised_rate
+from bench.data.noise import Labels, protocol_of, realised_rate
 from bench.data.replaced import draw_halves, replace_images
 from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
 from bench.errors import ENVIRONMENT, BenchError
@@ -22,15 +22,16 @@ from bench.seeds import derive
 from bench.spec import NoiseSpec, RunSpec, digest
 
 Array = NDArray[np.float32]
-ZeroShot = Callable[[Array], Array]  # image features [N, D] to the zero-shot model's logits [N, C]
+Table = NDArray[np.float16] | NDArray[np.float32]  # half precision, as features are stored
 
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """Arrays of one run. Features are L2-normalised, float32; the true training labels are for measuring only."""
+    """Arrays of one run; runs that are loaded together share them. The true training labels are for measuring only."""
 
     card: Card
-    train: Array  # [1 + V, N, D], the clean view first
+    table: Table  # [U, 1 + V, D] L2-normalised features of all images that any of these runs trains on, the clean view first
+    rows: Labels  # [N] where this run's images are in it
     given: Labels  # [N]
     true: Labels  # [N]; where nobody knows them (`true_known`), the given ones
     val: Array  # [Nv, D]
@@ -42,6 +43,11 @@ class TaskData:
     true_known: bool = True
 
     @property
+    def train(self) -> Array:
+        """Features of the training images, [1 + V, N, D]."""
+        return self.table[self.rows].swapaxes(0, 1).astype(np.float32)
+
+    @cached_property
     def noise_digest(self) -> str:
         """Identifies the wrong labels and their images: equal for every method of one dataset, shots, noise and seed."""
         return digest([self.given.tolist(), self.true.tolist(), self.paths])
@@ -141,7 +147,7 @@ def check_noise(card: Card, noise: NoiseSpec) -> None:
 
 
 @lru_cache(maxsize=8)
-def _human(dataset: str, protocol: str) -> dict[str, int]:
+def human_labels(dataset: str, protocol: str) -> dict[str, int]:
     """The human label of each image, by path, of the set that a protocol names, or the card's first."""
     card = load_card(dataset)
     path = cached_human(card)
@@ -200,73 +206,21 @@ def check_ready(spec: RunSpec) -> None:
         features_of(spec.dataset, spec.backbone, "test").check([item.path for item in split_of(spec.dataset).test])
         return
     check_noise(load_card(spec.dataset), spec.noise)
-    _check_views(spec)
+    check_views(spec)
     # Only protocols that replace images change which ones a run uses.
     noise = spec.noise if protocol_of(spec.noise.protocol).replaces else NoiseSpec()
     _check_images(spec.dataset, spec.backbone, spec.shots, spec.seed, noise)
 
 
-def _check_views(spec: RunSpec) -> None:
+def check_views(spec: RunSpec) -> None:
+    """Whether the features have as many augmented views as a run wants.
+
+    Raises:
+        BenchError: They have fewer.
+    """
     views = features_of(spec.dataset, spec.backbone, "train").views
     if spec.views > views:
         raise BenchError(
             f"the run wants {spec.views} augmented views, the features of '{spec.dataset}' by '{spec.backbone}' have {views}.",
             f"Set views = {views} in the grid, or extract anew with --views {spec.views}.",
         )
-
-
-def _labels(items: list[Item]) -> Labels:
-    return np.array([item.label for item in items], dtype=np.int64)
-
-
-def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
-    """The data of a run: the shots of its seed, their noisy labels and all features.
-
-    Args:
-        spec: The run.
-        zero_shot: The zero-shot model of the card's template; for a noise protocol that needs it ("confusion").
-
-    Raises:
-        BenchError: A card, split or feature file is missing or does not fit, or the dataset cannot carry the noise.
-    """
-    card, split = load_card(spec.dataset), split_of(spec.dataset)
-    images = Images([], [], [])  # what trains nothing sees the test part only, so it needs no features of the others
-    if spec.train is not None:
-        check_noise(card, spec.noise)
-        images = draw_images(card, split, spec.shots, spec.seed, spec.noise)
-    protocol, rate, entry = spec.noise.protocol, spec.noise.rate, protocol_of(spec.noise.protocol)
-    of_people = entry.needs == "human"
-    people = _human(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
-    # Selection must see the same kind of labels: validation images that people did not label are left out.
-    val = [item for item in images.val if item.path in people] if of_people else images.val
-
-    def rows(part: str, items: list[Item]) -> Array:
-        if not items:
-            return np.zeros((0, 1 + spec.views, features_of(spec.dataset, spec.backbone, "test").dim), dtype=np.float32)
-        return features_of(spec.dataset, spec.backbone, part).rows([item.path for item in items])
-
-    def noisy(items: list[Item], clean_view: Array, part: str) -> Labels:
-        return make_noise(
-            protocol, _labels(items), len(card.classes), rate, derive(spec.seed, card.name), part,
-            features=clean_view,
-            zero_shot=zero_shot(clean_view) if zero_shot and entry.needs == "zero_shot" else None,
-            human=np.array([people[item.path] for item in items], dtype=np.int64) if people else None,
-        )  # fmt: skip
-
-    if images.train:
-        _check_views(spec)
-    train, val_rows = rows("train", images.train), rows("val", val)[:, 0]
-    keep = entry.replaces is not None or card.train_labels == "human"
-    return TaskData(
-        card=card,
-        train=np.ascontiguousarray(train[:, : 1 + spec.views].swapaxes(0, 1)),
-        given=_labels(images.shots) if keep else noisy(images.train, train[:, 0], "train"),
-        true=_labels(images.train),
-        val=val_rows,
-        val_given=noisy(val, val_rows, "val"),
-        val_true=_labels(val),
-        test=rows("test", split.test)[:, 0],
-        test_true=_labels(split.test),
-        paths=tuple(item.path for item in images.train),
-        true_known=card.train_labels == "true",
-    )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.data.task import TaskData
 from bench.engine.apart import Apart
+from bench.engine.arrays import Arrays
 from bench.engine.metrics import accuracy, belief_quality, calibration_error
 from bench.engine.optim import learning_rate
 from bench.engine.outcome import Outcome
@@ -41,19 +42,17 @@ class Member:
     Args:
         spec: The run.
         data: Its arrays.
-        zero_shot: Class text features [C, D] of the card's template.
-        scale: The backbone's logit scale.
+        arrays: These, and what the other runs of its shard read, on the device.
     """
 
-    def __init__(self, spec: RunSpec, data: TaskData, zero_shot: Tensor, scale: float) -> None:
-        self.spec, self.data, self.scale, device = spec, data, scale, zero_shot.device
+    def __init__(self, spec: RunSpec, data: TaskData, arrays: Arrays) -> None:
+        self.spec, self.data, self.arrays, self.scale = spec, data, arrays, arrays.scale
         self.method: Method = registry.create(spec.method.name, **spec.method.params)
-        self.images = torch.from_numpy(data.train).to(device)  # [1 + V, N, D]
-        self.given = torch.from_numpy(data.given).to(device)  # [N]
-        self.true = torch.from_numpy(data.true).to(device)  # [N], for measuring only
-        self.test = torch.from_numpy(data.test).to(device)  # [T, D]
-        self.test_true = torch.from_numpy(data.test_true).to(device)  # [T]
-        self.zero_shot = zero_shot
+        self.table, self.rows = arrays(data.table), arrays(data.rows)  # [U, 1 + V, D] features and [N] where its images are there
+        self.given = arrays(data.given)  # [N]
+        self.true = arrays(data.true)  # [N], for measuring only
+        self.test, self.test_true = arrays(data.test), arrays(data.test_true)  # [T, D], [T]
+        self.zero_shot = arrays.zero_shot  # [C, D]
         # The parts of these seeds leave out method and rate: all methods see the same order and draw from the same stream.
         self.order = torch.Generator().manual_seed(derive(spec.seed, "batches", data.card.name))
         self.draws = torch.Generator().manual_seed(derive(spec.seed, "draws", data.card.name))
@@ -64,6 +63,11 @@ class Member:
         self.losses: list[Tensor] = []
         self.steps = 0
         self.failure: tuple[str, str] | None = None  # its error's last line and traceback
+
+    @property
+    def images(self) -> Tensor:
+        """Features of all training images in all views, [1 + V, N, D], put together when asked for: they are many."""
+        return self.table[self.rows].swapaxes(0, 1).float()
 
     def guard(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Do something that may run the method's code; an exception, or an exit, ends this run and no other."""
@@ -79,9 +83,9 @@ class Member:
         assert self.spec.train is not None
         oracle = self.method.oracle
         task = Task(
-            images=self.images,
+            features=lambda: self.images,
             labels=self.given,
-            zero_shot=self.scale * self.images[0] @ self.zero_shot.T,
+            zero_shot=self.arrays.logits(self.data),
             num_classes=len(self.zero_shot),
             scale=self.scale,
             epochs=self.spec.train.epochs,
@@ -106,12 +110,10 @@ class Member:
             batches.pop()
         return batches
 
-    def _views(self, epoch: int) -> Tensor:
-        """The positions [M] of an epoch's views in `images`: `epoch mod V`, further ones evenly apart; the clean one if V = 0."""
-        augmented, wanted = len(self.images) - 1, self.method.views
-        if augmented == 0:
-            return torch.zeros(wanted, dtype=torch.long)
-        return torch.tensor([1 + (epoch + m * max(augmented // wanted, 1)) % augmented for m in range(wanted)])
+    def views(self, epoch: int) -> list[int]:
+        """An epoch's M views: `epoch mod V`, further ones evenly apart, counted from 1; the clean one, 0, if V = 0."""
+        augmented, wanted = self.table.shape[1] - 1, self.method.views
+        return [1 + (epoch + m * max(augmented // wanted, 1)) % augmented if augmented else 0 for m in range(wanted)]
 
     def gradient(self, text: Tensor, index: Tensor, epoch: int, measure: bool) -> Tensor:
         """The gradient of a batch's loss at the run's text features [K, C, D]. The graph is the run's own and ends at the leaf.
@@ -123,7 +125,7 @@ class Member:
             ValueError: The loss is neither per sample [B] nor a scalar.
         """
         leaf = text.detach().requires_grad_()
-        images = self.images[self._views(epoch)][:, index]  # [M, B, D]
+        images = torch.stack([self.table[self.rows[index], view] for view in self.views(epoch)]).float()  # [M, B, D]
         batch = Batch(leaf, images, self.given[index], index, self.scale, epoch, self.draws)
         loss = self.method.loss(batch).float()
         if loss.shape not in {(len(index),), ()}:  # its mean would train on something else without a word
@@ -150,7 +152,7 @@ class Member:
     def evaluate(self, epoch: int, text: Tensor) -> None:
         """Measure the run after an epoch, from its text features [K, C, D]."""
         assert self.spec.train is not None
-        test, train = (self.method.scores(text, images, self.scale) for images in (self.test, self.images[0]))
+        test, train = (self.method.scores(text, images, self.scale) for images in (self.test, self.arrays.clean_view(self.data)))
         row = {
             "epoch": epoch,
             "lr": learning_rate(self.spec.train, epoch),

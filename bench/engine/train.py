@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.cards import load_card
-from bench.data.task import TaskData, load_task
+from bench.data.load import load_tasks
+from bench.engine.arrays import Arrays
 from bench.engine.backbone import Backbone, load_backbone
 from bench.engine.member import Member
 from bench.engine.optim import StackedSGD
@@ -79,13 +80,8 @@ def train_stack(
         logits: NDArray[np.float32] = (backbone.scale * torch.from_numpy(images) @ zero_shot.T.cpu()).numpy()
         return logits
 
-    data: dict[str, TaskData] = {}  # runs that differ in method or protocol only share their arrays
-    members = []
-    for spec in specs:
-        key = spec.model_dump_json(exclude={"method", "train"})
-        if key not in data:
-            data[key] = load_task(spec, zero_shot_logits)
-        members.append(Member(spec, data[key], zero_shot, backbone.scale))
+    arrays = Arrays(zero_shot, backbone.scale)
+    members = [Member(spec, data, arrays) for spec, data in zip(specs, load_tasks(specs, zero_shot_logits), strict=True)]
     train = specs[0].train
     if train is None:
         return [_template(member) for member in members]
@@ -204,7 +200,7 @@ class Stack:
                 """The current logits of the whole training set on the clean view, [K, N, C]."""
                 if not text:  # one pass for all members, when the first of them asks
                     text.update(self.text())
-                return member.scale * member.images[0] @ text[i].mT
+                return member.scale * member.arrays.clean_view(member.data) @ text[i].mT
 
             def prepare(member: Member = member, predict: Callable[[], Tensor] = predict) -> list[Tensor]:
                 member.losses.clear()

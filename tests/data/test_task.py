@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from bench.backbones.description import describe, save_description
 from bench.cli.features import app
 from bench.data.cards import load_card
+from bench.data.load import load_task
 from bench.data.noise import make_noise
-from bench.data.task import check_ready, draw_images, features_of, features_version, load_task, split_of
+from bench.data.task import check_ready, draw_images, features_of, features_version, split_of
 from bench.errors import BenchError
 from bench.seeds import derive
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec

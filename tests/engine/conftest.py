@@ -11,6 +11,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from bench.data.cards import Card
 from bench.data.noise import make_noise
 from bench.data.task import TaskData
+from bench.engine.arrays import Arrays
 from bench.engine.backbone import Backbone, text_tower, tokens_of
 from bench.engine.member import Member
 from bench.engine.text import TextFeatures
@@ -64,7 +65,8 @@ def make_task(zero_shot, rate=0.5, seed=1, shots=8, views=2) -> TaskData:
     true, val, test = (np.repeat(np.arange(classes), n) for n in (shots, 2, 20))
     card = Card(name="synthetic", title="synthetic", classes=CLASSES, templates=("a {}.",), split="none")
     given = make_noise("symmetric", true, classes, rate, seed) if rate else true.copy()
-    return TaskData(card, images(true, 1 + views), given, true, images(val), val, val, images(test), test)
+    table = images(true, 1 + views).swapaxes(0, 1)
+    return TaskData(card, table, np.arange(len(true)), given, true, images(val), val, val, images(test), test)
 
 
 def make_spec(method="coop_ce", rate=0.5, seed=1, train=TRAIN, **params) -> RunSpec:
@@ -81,7 +83,8 @@ def zero_shot_of(backbone):
 
 def make_member(backbone, spec, data=None) -> Member:
     zero_shot = zero_shot_of(backbone)
-    return Member(spec, data or make_task(zero_shot, spec.noise.rate, spec.seed), zero_shot, backbone.scale)
+    data = data or make_task(zero_shot, spec.noise.rate, spec.seed)
+    return Member(spec, data, Arrays(zero_shot, backbone.scale))
 
 
 def train(backbone, *members, keep_context=True, progress=None):

@@ -38,7 +38,7 @@ def make_task() -> Callable[..., Task]:
     def make(z: Array, labels: Sequence[int], **fields: object) -> Task:
         logits = torch.as_tensor(z, dtype=torch.float64)
         usual = {
-            "images": logits.repeat(3, 1, 1),
+            "features": lambda: logits.repeat(3, 1, 1),
             "labels": torch.as_tensor(labels, dtype=torch.long),
             "zero_shot": logits,
             "num_classes": logits.shape[1],

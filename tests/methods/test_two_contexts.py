@@ -84,7 +84,7 @@ def test_co_teaching_estimates_its_rate(make_task):
     labels = np.where(np.arange(400) // 4 % 4 == 0, (true + 1 + np.arange(400) // 16 % 3) % 4, true)
     zero_shot = np.eye(4)[np.where(rng.random(400) < 1 / 3, rng.integers(0, 4, 400), true)]
     method = create("co_teaching")
-    method.start(make_task(zero_shot, labels, images=torch.from_numpy(features)[None]))
+    method.start(make_task(zero_shot, labels, features=lambda: torch.from_numpy(features)[None]))
     assert method.tau == pytest.approx(0.25, abs=0.07)
 
 

@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from bench.cli.features import app
+from bench.data.load import load_task
 from bench.data.splits import Item, Split, write_split
-from bench.data.task import load_task
 from bench.errors import BenchError
 from bench.prepare.dumps import order_rows, read_dump
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec

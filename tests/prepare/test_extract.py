@@ -20,7 +20,8 @@ from bench.backbones.weights import resolve
 from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.features import open_features
-from bench.data.task import draw_images, load_task, split_of
+from bench.data.load import load_task
+from bench.data.task import draw_images, split_of
 from bench.errors import BenchError
 from bench.prepare.extract import Views, load_encoder
 from bench.prepare.images import FolderImages

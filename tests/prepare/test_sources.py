@@ -8,8 +8,9 @@ import pytest
 import scipy.io
 
 from bench.data.cards import card_paths, load_card
+from bench.data.load import load_task
 from bench.data.splits import Item
-from bench.data.task import cached_human, load_task
+from bench.data.task import cached_human
 from bench.errors import BenchError
 from bench.prepare.dataset import locate, prepare
 from bench.prepare.images import image_reader
