@@ -64,8 +64,9 @@ BELIEVERS = ("joapr", "nlprompt", "co_teaching", "clipcleaner", "deft_text", "cl
 NOISE = (("clean", 0.0), ("symmetric", 0.25), ("symmetric", 0.5), ("symmetric", 0.75), ("pairflip", 0.25))
 TRAIN = {"epochs": 30, "lr": 0.002, "batch_size": 32, "precision": "fp32"}
 CONSTANT = {
-    "params": "{}", "status": "done", "source": "run", "schema_version": 1, "backbone": "embedded", "engine_version": 1,
-    "method_version": 1, "features": "f0", "num_test": 400, "num_classes": 20, "ece": 5.0,
+    "params": "{}", "status": "done", "source": "run", "schema_version": 2, "backbone": "embedded", "engine_version": 1,
+    "method_version": 1, "features": "f0", "num_test": 400, "num_classes": 20, "ece": 5.0, "trained": True, "tunes": "prompt",
+    "citation": "",
 }  # fmt: skip
 TRAINED = {
     "shots": 16,
@@ -76,7 +77,8 @@ TRAINED = {
     "train_true": 70.0,
     "wall_seconds": 4.0,
 }
-UNTRAINED = {"shots": 0, "views": 0, "epochs": 0, "noise": "clean", "rate": 0.0, "seed": 0, "train": "{}", "identifiable": True}
+UNTRAINED = {"shots": 0, "views": 0, "epochs": 0, "noise": "clean", "rate": 0.0, "seed": 0, "train": "{}", "identifiable": True,
+             "trained": False}  # fmt: skip
 
 
 def default_gain(m, rate):
@@ -115,6 +117,7 @@ def simulate(methods=5, datasets=6, seeds=3, noise=NOISE, effects=None, spread=1
     frame = pd.DataFrame([CONSTANT | row for row in rows])
     frame["cell_id"] = [f"{i:016x}" for i in range(len(frame))]
     frame["run_id"] = [f"{i:015x}r" for i in range(len(frame))]
+    frame["method_title"] = frame["method"]
     frame["task"] = frame["dataset"] + "-v1"
     frame["domain"] = np.where(frame["dataset"].isin(DATASETS[12:]), "out", "in")
     return frame.reindex(columns=list(COLUMNS))
