@@ -78,9 +78,15 @@ def versions_of(spec: RunSpec) -> dict[str, Any]:
     A plugin file is being worked on, so its content counts as well as the method's own version.
 
     Raises:
-        BenchError: The run's features are missing or damaged, or the method is an oracle and nobody knows the truth there.
+        BenchError: The run's features are missing or damaged, the method is an oracle and nobody knows the truth there, or it
+            compares more augmented views than the run has.
     """
     cls = registry.load(spec.method.name)
+    if cls.views > max(1, spec.views):
+        raise BenchError(
+            f"'{spec.method.name}' compares {cls.views} augmented views, the run has {spec.views}.",
+            f"Set views = {cls.views} or more.",
+        )
     if cls.oracle and load_card(spec.dataset).train_labels == "human":
         raise BenchError(
             f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",

@@ -19,25 +19,23 @@ def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     p, present = np.zeros((len(labels), classes)), np.unique(labels)
     p[:, present] = 1.0  # a single class is certain
     if len(present) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # scikit-learn suspects a regression where samples per class are few
-            regression = LogisticRegression(max_iter=10_000, class_weight="balanced").fit(features, labels)
-        p[:, present] = regression.predict_proba(features)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # a regression, says scikit-learn of few per class
+            regression = LogisticRegression(max_iter=10_000, class_weight="balanced")
+            p[:, present] = regression.fit(features, labels).predict_proba(features)
     return p
 
 
-def mixture_clean(score: np.ndarray, labels: np.ndarray, threshold: float, seed: int) -> np.ndarray:
-    """Per given class, which scores [N] a two-component mixture puts in its higher component; all where fewer than two differ."""
-    clean = np.ones(len(labels), dtype=bool)
+def mixture_clean(score: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """P(higher component) [N] by a two-component mixture of each given class's scores [N]; 1 where fewer than two differ."""
+    clean = np.ones(len(labels))
     for label in np.unique(labels):
         own = score[labels == label]
         if len(np.unique(own)) < 2:
             continue
         own = ((own - own.min()) / (own.max() - own.min()))[:, None]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             mixture = GaussianMixture(2, random_state=seed).fit(own)
-        clean[labels == label] = mixture.predict_proba(own)[:, mixture.means_.argmax()] >= threshold
+        clean[labels == label] = mixture.predict_proba(own)[:, mixture.means_.argmax()]
     return clean
 
 
@@ -50,20 +48,21 @@ class CLIPCleaner(Method):
 
     Paper: CLIPCleaner: Cleaning Noisy Labels with CLIP (arXiv 2408.10012).
     Reference code: github.com/MrChenFeng/CLIPCleaner_ACMMM2024
-    Tuned by the authors: thresholds .5 and .8, temperature .07.
+    Tuned by the authors: thresholds .5 and .8; temperature .07, which is 7 of CLIP's own (.01, one over its logit scale).
     Deviations: `base` (any method with one context and view, and the engine's batches) instead of their MixFix training. One prompt
     per class, the card's, instead of many written by a language model. Public code fills an empty class with its *worst* samples
     (an ascending sort); the best are meant. A class whose scores are all alike is not split. Batches stay those of all methods,
-    their mean is over the selected samples.
+    their mean is over the selected samples. The temperature is counted in the backbone's own, so that the consistency test asks the
+    same of a backbone with another logit scale; with CLIP it is the authors'.
     """
 
     title: ClassVar[str] = "CLIPCleaner"
-    version: ClassVar[int] = 2  # 2: the base's own partition runs too; an empty class gets at least N / C² samples, as published
+    version: ClassVar[int] = 3  # 3: temperature in the backbone's own; the belief is graded
     nested: ClassVar[tuple[str, ...]] = ("base",)
     base: str | dict[str, Any] = "coop_ce"
     mixture: float = 0.5
     consistency: float = 0.8
-    temperature: float = 0.07
+    temperature: float = 7.0  # times the backbone's own, 1 / logit scale
 
     def start(self, task: Task) -> None:
         """Select the clean samples and start the base method.
@@ -74,25 +73,28 @@ class CLIPCleaner(Method):
         super().start(task)
         self.inner = create(**({"name": self.base} if isinstance(self.base, str) else self.base))
         kind = type(self.inner)
-        of_its_own = kind.batches is not Method.batches or kind.scores is not Method.scores or kind.oracle
-        if of_its_own or not kind.train or kind.contexts > 1 or kind.views > 1:
+        plain = (Method.batches, Method.scores, True, None, 1, 1)
+        if plain != (kind.batches, kind.scores, kind.train, kind.oracle, kind.contexts, kind.views):
             raise ValueError(f"clipcleaner cannot train with '{self.inner.name}': it needs a method of one context and one view")
         self.inner.start(task)
-        self.clean = torch.from_numpy(self.select(task)).to(task.labels.device)  # [N]
+        self.clean, self.belief = self.select(task)  # [N] each
 
-    def select(self, task: Task) -> np.ndarray:
-        """The mask [N] of the samples judged clean."""
-        labels = task.labels.cpu().numpy()
-        zero_shot = (task.zero_shot.cpu().double() / task.scale / self.temperature).softmax(dim=1).numpy()
-        clean, seed, rows = np.ones(len(labels), dtype=bool), task.draw_seed(), np.arange(len(labels))
+    def select(self, task: Task) -> tuple[Tensor, Tensor]:
+        """The mask [N] of the samples judged clean, and one half plus the smallest margin [N] of each in the four tests."""
+        labels, seed = task.labels.cpu().numpy(), task.draw_seed()
+        zero_shot = (task.zero_shot.cpu().double() / self.temperature).softmax(dim=1).numpy()
+        margins = []
         for p in (zero_shot, probe(task.images[0].cpu().numpy(), labels, task.num_classes)):
-            score = np.log(p[rows, labels].clip(1e-12))
-            clean &= mixture_clean(score, labels, self.mixture, seed) & (p[rows, labels] >= self.consistency * p.max(axis=1))
+            p_y = p[np.arange(len(labels)), labels]
+            higher = mixture_clean(np.log(p_y.clip(1e-12)), labels, seed)
+            margins += [higher - self.mixture, p_y / p.max(axis=1) - self.consistency]
+        belief = (0.5 + np.min(margins, axis=0)).clip(0, 1)
+        clean = belief >= 0.5
         fill = max(len(labels) // task.num_classes**2, min(np.unique(labels[clean], return_counts=True)[1], default=1))
         for label in np.setdiff1d(labels, labels[clean]):
             own = np.flatnonzero(labels == label)
             clean[own[np.argsort(-zero_shot[own, label], kind="stable")[:fill]]] = True
-        return clean
+        return torch.from_numpy(clean).to(task.labels.device), torch.from_numpy(belief).to(task.zero_shot)
 
     def epoch_start(self, epoch: int, predict: Predict) -> None:
         """What the base method does before an epoch."""
@@ -107,5 +109,5 @@ class CLIPCleaner(Method):
         return loss
 
     def clean_belief(self) -> Tensor:
-        """1 where selected, else 0, [N]."""
-        return self.clean.float()
+        """One half and the smallest margin by which a sample passes the four tests, [N]; what fills an empty class passed none."""
+        return self.belief

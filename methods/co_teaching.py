@@ -41,11 +41,9 @@ def estimated_noise_rate(given: Tensor, one: Tensor, other: Tensor, classes: int
     return (1 - skill) * (classes - 1) / classes
 
 
-def smallest(losses: Tensor, count: int) -> Tensor:
-    """The mask [B] of the `count` smallest losses."""
-    keep = torch.zeros_like(losses, dtype=torch.bool)
-    keep[losses.argsort(stable=True)[:count]] = True
-    return keep
+def rank(losses: Tensor) -> Tensor:
+    """How many of the losses [B] are smaller than each, [B]."""
+    return losses.argsort(stable=True).argsort()
 
 
 @register("co_teaching")
@@ -62,7 +60,7 @@ class CoTeaching(Method):
     """
 
     title: ClassVar[str] = "Co-teaching"
-    version: ClassVar[int] = 2  # 2: with `ctx_init` the two learners no longer start alike
+    version: ClassVar[int] = 3  # 3: the belief is graded
     contexts: ClassVar[int] = 2
     ramp: int = 10
 
@@ -82,12 +80,13 @@ class CoTeaching(Method):
         log_p = batch.logits[:, 0].log_softmax(dim=-1)  # [2, B, C]
         first, second = -log_p.gather(2, batch.given.expand(2, -1, 1))[..., 0]
         count = max(1, int((1 - min(batch.epoch / self.ramp, 1) * self.tau) * len(first)))
-        easy, easy_too = smallest(first.detach(), count), smallest(second.detach(), count)
-        self.belief[batch.index] = torch.stack([easy, easy_too]).to(self.belief).mean(dim=0)
+        ranks = torch.stack([rank(first.detach()), rank(second.detach())])  # [2, B]
+        self.belief[batch.index] = (1 - ranks / (2 * count)).clamp_min(0).to(self.belief).mean(dim=0)
+        easy, easy_too = ranks < count
         return mean_over(easy_too, first) + mean_over(easy, second)
 
     def clean_belief(self) -> Tensor:
-        """How many of the two learners kept each sample when it was last seen: 0, .5 or 1, [N]."""
+        """How early each sample came among the losses of its last batch, [N]: 1 the first, .5 the first left out; mean of both."""
         return self.belief
 
 

@@ -36,7 +36,7 @@ class GJS(Method):
     Paper: Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels (arXiv 2105.04522).
     Reference code: github.com/ErikEnglesson/GJS
     Tuned by the authors: π per data set *and noise rate* (.1 to .9), an oracle; fixed at .5 here.
-    Deviations: π; two cached crops instead of RandAugment and CutOut.
+    Deviations: π; two cached crops instead of RandAugment and CutOut. With fewer than two views it would be `js`, and is refused.
     """
 
     title: ClassVar[str] = "GJS"

@@ -39,22 +39,26 @@ class NLPrompt(Method):
     """
 
     title: ClassVar[str] = "NLPrompt"
+    version: ClassVar[int] = 2  # 2: the belief is the plan's mass, no longer 0 or 1
     reg: float = 0.01
 
     def start(self, task: Task) -> None:
         """Every sample is believed clean until the first plan."""
         super().start(task)
         self.clean = torch.ones_like(task.labels, dtype=torch.bool)  # [N]
+        self.belief = torch.ones_like(task.zero_shot[:, 0])  # [N]
 
     def epoch_start(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002 - a hook's signature
         """Transport all samples to the classes."""
-        pseudo = transport(predict()[0], self.reg).argmax(dim=1)
-        self.clean = pseudo.to(self.task.labels.device) == self.task.labels
+        plan = transport(predict()[0], self.reg)
+        given = self.task.labels.to(plan.device)
+        self.clean = (plan.argmax(dim=1) == given).to(self.clean.device)
+        self.belief = (len(plan) * plan.gather(1, given[:, None])[:, 0]).clamp(0, 1).float().to(self.belief.device)
 
     def loss(self, batch: Batch) -> Tensor:
         """-log p_y of clean samples, 1 - p_y of the others, [B]."""
         return torch.where(self.clean[batch.index], -batch.log_p_y, 1 - batch.p_y)
 
     def clean_belief(self) -> Tensor:
-        """1 where the plan confirms the given label, else 0, [N]."""
-        return self.clean.float()
+        """The share of a sample's mass that the plan moves to the given label, [N]; a row's largest may be less than one half."""
+        return self.belief

@@ -13,9 +13,9 @@ from methods.registry import create
 def test_the_per_class_mixture_finds_the_low_scores():
     labels = np.array([0] * 6 + [1] * 6)
     score = np.array([-0.1, -0.12, -0.11, -0.13, -5.0, -5.1, -8.0, -8.1, -8.05, -8.02, -20.0, -20.1])
-    clean = clipcleaner.mixture_clean(score, labels, 0.5, seed=0)
-    assert clean.tolist() == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 2
-    assert clipcleaner.mixture_clean(np.array([-1.0]), np.array([0]), 0.5, seed=0).tolist() == [True]
+    clean = clipcleaner.mixture_clean(score, labels, seed=0)
+    assert clean.round(6).tolist() == [1] * 4 + [0] * 2 + [1] * 4 + [0] * 2
+    assert clipcleaner.mixture_clean(np.array([-1.0]), np.array([0]), seed=0).tolist() == [1]
 
 
 def two_moods(wrong=(5, 11)):
@@ -46,30 +46,37 @@ def test_clipcleaner_asks_the_mixture_for_one_half(make_task, monkeypatch):
 
 
 def test_clipcleaner_asks_both_predictions_for_four_fifths(make_task, monkeypatch):
-    """p_y / max p: .818, .786 and .5625 by the probe; by zero-shot, at temperature .07, e^(-.015 / .07) = .807 and
-    e^(-.017 / .07) = .784 for cosines that differ by .015 and .017."""
-    monkeypatch.setattr(clipcleaner, "mixture_clean", lambda score, *_: np.ones(len(score), dtype=bool))
+    """p_y / max p: .818, .786 and .5625 by the probe; by zero-shot, at temperature .07 for CLIP's, e^(-.015 / .07) = .807 and
+    e^(-.017 / .07) = .784 for cosines that differ by .015 and .017. The smallest margins are the beliefs."""
+    monkeypatch.setattr(clipcleaner, "mixture_clean", lambda score, *_: np.ones(len(score)))
     monkeypatch.setattr(clipcleaner, "probe", lambda *_: np.array([[0.45, 0.55], [0.44, 0.56], [0.36, 0.64], [1, 0], [1, 0]]))
     cosines = np.array([[0.3, 0.2], [0.3, 0.2], [0.3, 0.2], [0.3, 0.315], [0.3, 0.317]])
     method = create("clipcleaner")
     method.start(make_task(100 * cosines, [0, 0, 0, 0, 0], scale=100.0))
     assert method.clean.tolist() == [True, False, False, True, False]
+    ratios = np.array([0.45 / 0.55, 0.44 / 0.56, 0.36 / 0.64, np.exp(-0.015 / 0.07), np.exp(-0.017 / 0.07)])
+    np.testing.assert_allclose(method.clean_belief().numpy(), 0.5 + ratios - 0.8)
+    wider = create("clipcleaner")  # a backbone of scale 25, its cosines four times as far apart: the same test
+    wider.start(make_task(25 * (4 * cosines), [0, 0, 0, 0, 0], scale=25.0))
+    assert torch.equal(wider.clean_belief(), method.clean_belief())
 
 
 def test_clipcleaner_takes_the_intersection(make_task, monkeypatch):
     """Of four made-up verdicts (mixture and consistency of two predictions) only samples in all four are clean."""
-    verdicts = iter([np.array([True, True, True, False]), np.array([True, False, True, True])])
+    verdicts = iter([np.array([1, 1, 1, 0.3]), np.array([0.6, 0.45, 1, 1])])
     monkeypatch.setattr(clipcleaner, "mixture_clean", lambda *_: next(verdicts))
     # the linear probe finds sample 0 consistent (.5 ≥ .8 · .6) and sample 2 not (.1 < .8 · .9); zero-shot finds all consistent
     monkeypatch.setattr(clipcleaner, "probe", lambda *_: np.array([[0.5, 0.6], [0.9, 0.1], [0.1, 0.9], [0.9, 0.1]]))
     method = create("clipcleaner")
     method.start(make_task(np.tile([1.0, 0.0], (4, 1)), [0, 0, 0, 0]))
     assert method.clean.tolist() == [True, False, False, False]
+    # .5 / .6 - .8 = .033 is smaller than .6 - .5; .45 - .5; .1 / .9 - .8, clipped at 0; .3 - .5
+    assert method.clean_belief().tolist() == pytest.approx([0.5 + 0.5 / 0.6 - 0.8, 0.45, 0, 0.3])
 
 
 def test_clipcleaner_fills_an_empty_class_with_its_best(make_task, monkeypatch):
     """Class 1 loses all three samples; it gets back as many as the smallest other class has, best zero-shot p_y first."""
-    monkeypatch.setattr(clipcleaner, "mixture_clean", lambda score, labels, *_: labels == 0)
+    monkeypatch.setattr(clipcleaner, "mixture_clean", lambda score, labels, *_: np.where(labels == 0, 1, 0.4))
     z = np.array([[1.0, 0.0], [1.0, 0.0], [0.9, 0.2], [0.5, 0.5], [0.9, 0.1]])
     method = create("clipcleaner")
     method.start(make_task(z, [0, 0, 1, 1, 1]))
@@ -105,7 +112,7 @@ def test_clipcleaners_base_partitions_too(make_task):
 @pytest.mark.parametrize(("classes", "least"), [(2, 3), (4, 1)])
 def test_clipcleaner_gives_an_empty_class_its_share(classes, least, make_task, monkeypatch):
     """At least N / C² samples: 12 / 4 of two classes, 12 / 16 and so the one of four."""
-    monkeypatch.setattr("methods.clipcleaner.mixture_clean", lambda score, labels, *_: (labels == 0) & (np.arange(12) == 0))
+    monkeypatch.setattr("methods.clipcleaner.mixture_clean", lambda score, labels, *_: 1.0 * ((labels == 0) & (np.arange(12) == 0)))
     labels = np.arange(12) % classes
     method = create("clipcleaner", consistency=0.0)
     method.start(make_task(np.eye(classes)[labels], labels))

@@ -117,7 +117,23 @@ def test_joapr_keeps_weights_with_their_samples(make_task):
     method.epoch_start(2, predict)
     p_y = np.exp(log_softmax(z))[np.arange(8), labels]
     np.testing.assert_allclose(method.weight.numpy(), first * p_y, rtol=1e-5)
-    assert method.clean_belief().tolist() == [1, 1, 1, 0, 1, 1, 1, 1]
+
+
+def test_joaprs_belief_is_the_mixtures_posterior(make_task):
+    """Against scikit-learn's mixture on the same scaled losses, and no longer 0 or 1."""
+    z, labels = undecided(), np.arange(24) % 4
+    method = create("joapr")
+    method.start(make_task(z, labels))
+    assert method.clean_belief().tolist() == [1] * 24
+    seed = make_task(z, labels).draw_seed()
+    method.epoch_start(1, lambda: torch.from_numpy(z)[None])
+    log_p = log_softmax(z)
+    losses = -log_p[np.arange(24), labels] - (np.exp(log_p) * log_p).sum(1)
+    scaled = ((losses - losses.min()) / np.ptp(losses))[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed).fit(scaled)
+    expected = mixture.predict_proba(scaled)[:, mixture.means_.argmin()]
+    np.testing.assert_allclose(method.clean_belief().numpy(), expected, atol=1e-6)
+    assert ((expected > 0.05) & (expected < 0.95)).any()
 
 
 def test_joapr_scales_losses_and_averages_five_epochs(make_task, monkeypatch):
@@ -245,6 +261,10 @@ def test_nlprompt_transports_at_its_own_regularisation(given, clean, make_task):
     method.start(make_task(z, [0, 0, 0, 0]))
     method.epoch_start(0, lambda: torch.from_numpy(z)[None])
     assert method.clean.tolist() == clean
+    # a row's mass splits between two classes as σ((d - t) / reg)
+    reg = given.get("reg", 0.01)
+    level = scipy.optimize.brentq(lambda t: (1 / (1 + np.exp(-(d - t) / reg))).sum() - 2, -1, 1)
+    np.testing.assert_allclose(method.clean_belief().numpy(), 1 / (1 + np.exp(-(d - level) / reg)), atol=1e-4)
 
 
 def test_a_small_regularisation_does_not_turn_the_method_into_mae(make_task):

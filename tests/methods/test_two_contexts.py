@@ -29,7 +29,8 @@ def test_co_teaching_exchanges_its_small_losses(make_batch, make_task):
     assert np.argsort(own)[:2].tolist() == [0, 1]
     assert sorted(np.argsort(other)[:2].tolist()) == [2, 3]
     assert loss == pytest.approx(own[[2, 3]].mean() + other[[0, 1]].mean())
-    assert method.clean_belief().tolist() == [0.5, 0.5, 0.5, 0.5]
+    # ranks 0, 1, 3, 2 by the first learner and 3, 2, 0, 1 by the second, of two that stay: 1 - rank / 4, and the mean of both
+    assert method.clean_belief().tolist() == [(1 + 0.25) / 2, (0.75 + 0.5) / 2, (0.25 + 1) / 2, (0.5 + 0.75) / 2]
 
 
 @pytest.mark.parametrize(("epoch", "kept"), [(0, 8), (5, 6), (10, 4), (19, 4)])
@@ -38,7 +39,10 @@ def test_co_teaching_keeps_ever_fewer(epoch, kept, make_batch, make_task):
     method = create("co_teaching_oracle")
     method.start(make_task(z, labels, noise_rate=0.5))
     method.loss(make_batch(z, labels, epoch=epoch, contexts=torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)))
-    assert method.clean_belief().sum().item() == kept
+    order = np.argsort(-log_softmax(z)[:, 0])
+    belief = method.clean_belief().numpy()[order]
+    np.testing.assert_allclose(belief, np.maximum(0, 1 - np.arange(8) / (2 * kept)))
+    assert (belief > 0.5).sum() == kept
 
 
 def test_leave_one_out_is_really_leaving_one_out():

@@ -66,6 +66,15 @@ def test_shards_are_at_most_a_stack_and_parts_cover_the_grid_once_whatever_is_do
     assert again[1:] == parts[1:]
 
 
+def test_a_method_that_compares_views_is_refused_where_the_run_has_fewer(grid, store):
+    """With one view gjs would be js without a word."""
+    for views, state in ((0, "unavailable"), (1, "unavailable"), (2, "new")):
+        asked = grid.model_copy(update={"methods": ["gjs", "js"], "views": views})
+        cells = make_plan(asked, store).cells
+        assert {(cell.spec.method.name, cell.state) for cell in cells} == {("gjs", state), ("js", "new")}
+        assert all(f"compares 2 augmented views, the run has {views}" in cell.reason for cell in cells if cell.state != "new")
+
+
 def test_excluded_and_unavailable_cells_say_why(grid, store, cards):
     asked = grid.model_copy(update={"exclude": [{"method": "gce", "rate": 0.5}], "backbones": ["embedded", "RN50@none"]})
     plan = make_plan(asked, store)
