@@ -82,7 +82,7 @@ def _fill(name: str, given: dict[str, Any]) -> MethodSpec:
             raise BenchError(f"method '{name}' has no hyper-parameter '{key}'.", nearest(key, known) if known else "It has none.")
     chosen = {key: value if key in nested else _typed(name, key, known[key], value) for key, value in given.items()}
     params = known | chosen
-    return MethodSpec(name=name, params=params | {key: fill_nested(params[key]) for key in nested})
+    return MethodSpec(name=name, params=registry.used(name, params | {key: fill_nested(params[key]) for key in nested}))
 
 
 def fill_nested(value: str | dict[str, Any]) -> dict[str, Any]:

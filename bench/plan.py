@@ -1,8 +1,6 @@
 """The plan: which runs of a grid are done, failed or stale, which are to run, in which shards, and how long that takes."""
 
-import inspect
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from bench.data.task import check_ready, features_version, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
+from bench.files import sha256
 from bench.grid import Grid, dataset_name, fill_nested, split_cells
 from bench.results.store import Store
 from bench.spec import RunSpec, canonical, cell_of, digest
@@ -75,7 +74,7 @@ class Plan:
 def versions_of(spec: RunSpec) -> dict[str, Any]:
     """The versions of what computes a run: method (and methods it is composed with), engine and features.
 
-    A plugin file is being worked on, so its content counts as well as the method's own version.
+    A plugin file is being worked on, so its content counts as well as the method's own version, with that of its own modules.
 
     Raises:
         BenchError: The run's features are missing or damaged, the method is an oracle and nobody knows the truth there, or it
@@ -99,7 +98,7 @@ def versions_of(spec: RunSpec) -> dict[str, Any]:
         "features": features_version(spec.dataset, spec.backbone),
     }
     if cls.__module__.startswith(PLUGIN):
-        versions["source"] = digest(inspect.getsource(sys.modules[cls.__module__]))
+        versions["source"] = digest([sha256(path) for path in registry.sources(cls.__module__)])
     return versions | {"nested": nested} if nested else versions
 
 
@@ -200,7 +199,7 @@ def _shards(
 ) -> list[Shard]:
     """Runs that can stack, in equal parts of at most `stack`, the longest first."""
     size = max(1, min(stack, max(8, -(-len(cells) // workers))))
-    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[stack_key(cell.spec)].append(cell)
     shards = []

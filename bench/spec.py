@@ -7,9 +7,9 @@ Equal cells under other versions are "stale", and a report refuses to mix them. 
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +20,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def later(absent: Any, **checks: Any) -> Any:
+    """A field that was added after runs had been stored: at its `absent` value it is left out of what is hashed.
+
+    So a run that does not use it keeps its id, and what was stored before is a run with the absent value.
+    """
+    return Field(default=absent, json_schema_extra={"later": True}, **checks)
+
+
 class MethodSpec(Frozen):
-    """A method and all its hyper-parameters, defaults filled in."""
+    """A method and its hyper-parameters, defaults filled in; later ones (`methods.base.later`) only where they are used."""
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
@@ -62,18 +70,53 @@ class RunSpec(Frozen):
     views: int = Field(ge=0)  # V augmented views of each training image
     shots: int = Field(ge=0)  # per class; 0: all
     noise: NoiseSpec
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
     train: TrainSpec | None  # None: nothing is trained
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that is hashed, and stored: every field but later ones that are absent. Where a card's file lies is no part of it."""
+        return _asked(self) | {"dataset": PurePath(self.dataset).name.removesuffix(".toml")}
 
     @cached_property
     def cell_id(self) -> str:
-        """What was asked, as 16 hexadecimal digits. Where a card's file lies is no part of it; `task` says what the card says."""
-        asked = self.model_dump(mode="json")
-        return digest(asked | {"dataset": PurePath(self.dataset).name.removesuffix(".toml")})
+        """What was asked, as 16 hexadecimal digits."""
+        return digest(self.asked)
 
     def run_id(self, versions: Mapping[str, Any]) -> str:
         """What was asked and what computed it: the cell, "-" and 8 digits of `versions` ("method", "engine", "features")."""
-        return f"{self.cell_id}-{digest(dict(versions))[:8]}"
+        return _run_id(self.cell_id, versions)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, which has an identity of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("cell_id", None)
+        return copied
+
+
+@cache
+def _fields(spec: type[Frozen]) -> dict[str, tuple[bool, Any]]:
+    """The fields of a class: whether each came later, and its default."""
+    extras = {name: (field.json_schema_extra, field.default) for name, field in spec.model_fields.items()}
+    return {name: (isinstance(extra, dict) and "later" in extra, default) for name, (extra, default) in extras.items()}
+
+
+def _asked(spec: Frozen) -> dict[str, Any]:
+    found = {}
+    for name, (came_later, absent) in _fields(type(spec)).items():
+        value = getattr(spec, name)
+        if not came_later or value != absent:
+            found[name] = _asked(value) if isinstance(value, Frozen) else value
+    return found
+
+
+def run_id_of(asked: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+    """The id of a run as it is stored, whatever fields a specification has today."""
+    return _run_id(digest(asked), versions)
+
+
+def _run_id(cell_id: str, versions: Mapping[str, Any]) -> str:
+    return f"{cell_id}-{digest(dict(versions))[:8]}"
 
 
 def cell_of(run_id: str) -> str:

@@ -12,12 +12,13 @@ sample, it keeps by `batch.index`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 Predict = Callable[[], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -99,6 +100,15 @@ class Task:
     def draw_seed(self) -> int:
         """A seed for a library with random numbers of its own (scikit-learn), drawn from the generator."""
         return int(torch.randint(2**31, (), generator=self.generator, device=self.generator.device))
+
+
+def later(absent: T) -> T:
+    """The default of a hyper-parameter that a method gains when runs of it are stored: with it, the method does what it did before.
+
+    A run that leaves it there keeps its id, so no version need be raised. `momentum: float = later(0.0)`
+    """
+    made: T = field(default=absent, metadata={"later": True})
+    return made
 
 
 @dataclass

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -133,6 +134,45 @@ def create(name: str, **params: Any) -> "Method":
 def defaults(name: str) -> dict[str, Any]:
     """The hyper-parameters of a method and their defaults."""
     return {f.name: f.default for f in dataclasses.fields(load(name)) if f.init}
+
+
+def used(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters without those that were added later (`methods.base.later`) and are at their defaults."""
+    absent = {f.name: f.default for f in dataclasses.fields(load(name)) if "later" in f.metadata}
+    return {key: value for key, value in params.items() if key not in absent or value != absent[key]}
+
+
+def sources(module: str) -> list[Path]:
+    """The file of a module and those of all modules of its author's own that it imports, directly or not; sorted."""
+    found: dict[str, Path] = {}
+    left = [module]
+    while left:
+        name = left.pop()
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if name not in found and path and (name == module or _own(name, path)):
+            found[name] = Path(path)
+            left += _imported(Path(path), sys.modules[name].__package__ or "")
+    return [found[name] for name in sorted(found)]
+
+
+def _own(module: str, path: str) -> bool:
+    """Whether a module is neither Python's, nor installed, nor this project's."""
+    elsewhere = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    ours = module.partition(".")[0] in ("bench", "methods", "reports")
+    return path.endswith(".py") and not ours and not any(Path(path).is_relative_to(folder) for folder in elsewhere)
+
+
+def _imported(path: Path, package: str) -> list[str]:
+    """The names of what a source file imports, wherever in it, with the packages around them."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(start, package) if node.level else start
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [".".join(parts[:n]) for parts in (name.split(".") for name in names) for n in range(1, len(parts) + 1)]
 
 
 def load_plugin(path: Path) -> None:

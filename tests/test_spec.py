@@ -33,6 +33,18 @@ def test_cell_id_is_the_hash_of_sorted_json_and_key_order_never_matters():
     assert spec(method=MethodSpec(params={"a": 1, "q": 0.7}, name="gce")).cell_id == one.cell_id
 
 
+def test_the_ids_of_stored_runs_never_change():
+    """Frozen: when this fails, everything that anybody has stored is orphaned. A field that comes later is `later(absent)`."""
+    assert spec().cell_id == "59046efcd2983e80"
+    assert spec(train=None).cell_id == "9dcbcdfa1164459c"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_cannot_be_stored_or_draws_as_another_does_is_refused(seed):
+    with pytest.raises(ValidationError):
+        spec(seed=seed)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -55,6 +67,11 @@ def test_whatever_is_asked_differently_is_another_cell(change):
 
 def test_where_a_card_lies_is_no_part_of_the_cell():
     assert spec(dataset="/somewhere/alpha.toml").cell_id == spec(dataset="/elsewhere/alpha.toml").cell_id == spec().cell_id
+
+
+def test_a_copy_has_an_identity_of_its_own():
+    one = spec()
+    assert one.cell_id != one.model_copy(update={"seed": 2}).cell_id == spec(seed=2).cell_id
 
 
 def test_run_id_is_the_cell_and_the_versions():

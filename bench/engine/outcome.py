@@ -6,7 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.spec import RunSpec
+from bench.spec import RunSpec, canonical
+
+# What may differ between the runs of a stack: a run's member and its rows of the optimiser hold their own. Every other field of a
+# specification, and every field to come, is the same for all.
+OWN = frozenset({"method", "views", "shots", "noise", "seed"})
+OWN_TRAIN = frozenset({"lr", "warmup_epochs", "warmup_lr", "momentum", "weight_decay", "batch_size", "drop_last"})
 
 
 @dataclass
@@ -24,10 +29,10 @@ class Outcome:
     traceback: str = ""
 
 
-def stack_key(spec: RunSpec) -> tuple[Any, ...]:
-    """Runs with equal keys share backbone, class names, prompt layout and number of epochs, so they can train as one stack."""
-    if spec.train is None:
-        return (spec.backbone, spec.dataset, spec.task, None)
-    train = spec.train
-    layout = (train.n_ctx, train.ctx_init, train.class_position, train.class_specific, train.precision, train.epochs)
-    return (spec.backbone, spec.dataset, spec.task, layout)
+def stack_key(spec: RunSpec) -> str:
+    """Runs with equal keys can train as one stack: all is equal but what every run has for itself (`OWN`, `OWN_TRAIN`)."""
+    asked = spec.asked | {"dataset": spec.dataset}
+    shared = {name: value for name, value in asked.items() if name not in OWN}
+    if spec.train is not None:
+        shared["train"] = {name: value for name, value in asked["train"].items() if name not in OWN_TRAIN}
+    return canonical(shared)

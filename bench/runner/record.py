@@ -15,7 +15,6 @@ from bench import __version__
 from bench.data.cards import Card, load_card
 from bench.data.noise import identifiable
 from bench.engine.outcome import Outcome
-from bench.grid import dataset_name
 from bench.plan import Cell, cell_text, method_label
 from bench.presets import PRESETS
 from bench.results.schema import check_declared
@@ -40,10 +39,9 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], p
     check_declared(outcome.metrics, outcome.history)
     spec, card = cell.spec, load_card(cell.spec.dataset)
     method = registry.create(spec.method.name, **spec.method.params)
-    stored_spec = spec.model_dump(mode="json") | {"dataset": dataset_name(spec.dataset)}
     return {
         "run_id": cell.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
-        "spec": stored_spec, "versions": cell.versions, "title": cell_text(spec),
+        "spec": spec.asked, "versions": cell.versions, "title": cell_text(spec),
         "label": method_label(spec.method.name, spec.method.params), "method_title": method.title,
         "oracle": method.oracle, "tunes": getattr(method, "tunes", "prompt"),
         "preset": preset_title(spec.train, preset), **_card_columns(card, spec, outcome),
