@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 OK, SOME_FAILED, USAGE, ENVIRONMENT, INCOMPLETE, WORSE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -29,3 +33,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+
+
+def invalid(where: str, error: "ValidationError", known: Iterable[str]) -> BenchError:
+    """Pydantic's complaint about a file or table as one sentence.
+
+    Args:
+        where: What was read, such as "grid file a.toml".
+        error: The complaint. An unknown key comes first: it is often the one that another complaint misses.
+        known: The keys there are.
+    """
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    key = ".".join(map(str, first["loc"]))
+    hint = nearest(str(first["loc"][0]), known) if first["type"] == "extra_forbidden" else "Correct the value."
+    message = first["msg"].removeprefix("Value error, ")
+    return BenchError(f"{where}: '{key}': {message}." if key else f"{where}: {message}.", hint)

@@ -2,24 +2,30 @@
 
 import fnmatch
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from bench.data.cards import card_paths, find_card
 from bench.data.noise import check_rate
 from bench.data.task import task_digest
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, invalid, nearest
 from bench.files import parse_toml, read_text, resolved
 from bench.presets import PRESETS
 from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec
 from methods import registry
 
+MOST_CELLS = 200_000  # of a grid: expanding 40,000 takes 8 s and 60 MB, and no published one has as many
+Whole = Annotated[int, Field(ge=0, lt=2**63)]  # what the stored columns can hold
+
 
 class Grid(Frozen):
     """What a grid file may say. Every list multiplies."""
+
+    model_config = ConfigDict(strict=True)  # `rate = true` is not 1, nor `shots = ["16"]` 16
 
     name: str = Field(default="grid", pattern=r"^[\w-][\w.-]*$")  # names files, so no slashes
     preset: str = "coop50"  # a training protocol of `bench.presets`
@@ -28,10 +34,10 @@ class Grid(Frozen):
     methods: list[str | dict[str, Any]] = Field(min_length=1)  # names, globs, or {name = "gce", q = [0.5, 0.7]}
     datasets: list[str] = Field(min_length=1)  # shipped names, globs, or paths of cards
     backbones: list[str] = Field(default=["embedded"], min_length=1)
-    views: int = Field(default=8, ge=0)
-    shots: list[int] = Field(default=[16], min_length=1)
+    views: Whole = 8
+    shots: list[Whole] = Field(default=[16], min_length=1)
     noise: dict[str, list[float]] = Field(min_length=1)  # protocol -> rates; rate 0 is clean whatever the protocol
-    seeds: list[int] = Field(default=[1, 2, 3], min_length=1)
+    seeds: list[Whole] = Field(default=[1, 2, 3], min_length=1)
     exclude: list[dict[str, Any]] = Field(default_factory=list)  # e.g. {method = "joapr", noise = "pairflip", rate = 0.5}
 
 
@@ -55,13 +61,15 @@ def read_grid(path: Path) -> Grid:
     try:
         grid = Grid.model_validate(parse_toml(text, f"grid file {path}"))
     except ValidationError as error:
-        # An unknown key first: it is often the one that another error misses.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        key = str(first["loc"][0]) if first["loc"] else ""
-        hint = nearest(key, Grid.model_fields) if first["type"] == "extra_forbidden" else "Correct the value."
-        raise BenchError(f"grid file {path}: '{'.'.join(map(str, first['loc']))}': {first['msg']}.", hint) from error
+        raise invalid(f"grid file {path}", error, Grid.model_fields) from error
     cards = [str(resolved(path.parent / Path(name).expanduser())) if name.endswith(".toml") else name for name in grid.datasets]
     return grid.model_copy(update={"datasets": cards})
+
+
+def _limit(cells: int) -> None:
+    """Refuse a grid that memory may not hold, before it is expanded."""
+    if cells > MOST_CELLS:
+        raise BenchError(f"the grid asks for {cells:,} runs; at most {MOST_CELLS:,} fit in one.", "Split it into several files.")
 
 
 def _products(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -70,37 +78,56 @@ def _products(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if value == []:
             raise BenchError(f"'{key}' is an empty list, so the grid has no run.", "Give at least one value.")
     choices = [value if isinstance(value, list) else [value] for value in options.values()]
+    _limit(math.prod(map(len, choices)))
     for chosen in itertools.product(*choices):
         yield dict(zip(options, chosen, strict=True))
 
 
-def _fill(name: str, given: dict[str, Any]) -> MethodSpec:
-    """A method with its defaults filled in; a parameter that names another method is filled in likewise."""
+def _fill(name: str, given: dict[str, Any], outer: tuple[str, ...] = ()) -> MethodSpec:
+    """A method with its defaults filled in; a parameter that names another method is filled in likewise.
+
+    Args:
+        name: The method.
+        given: Hyper-parameters that are not the defaults.
+        outer: The methods that it is a part of.
+    """
+    if name in outer:
+        raise BenchError(f"method '{name}' cannot be a part of itself.", "Compose it with another one.")
     known, nested = registry.defaults(name), registry.load(name).nested
     for key in given:
         if key not in known:
             raise BenchError(f"method '{name}' has no hyper-parameter '{key}'.", nearest(key, known) if known else "It has none.")
     chosen = {key: value if key in nested else _typed(name, key, known[key], value) for key, value in given.items()}
     params = known | chosen
-    return MethodSpec(name=name, params=registry.used(name, params | {key: fill_nested(params[key]) for key in nested}))
+    filled = params | {key: fill_nested(params[key], (*outer, name)) for key in nested}
+    return MethodSpec(name=name, params=registry.used(name, filled))
 
 
-def fill_nested(value: str | dict[str, Any]) -> dict[str, Any]:
-    """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters."""
+def fill_nested(value: Any, outer: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters.
+
+    Args:
+        value: Its name, or a table with "name" and hyper-parameters.
+        outer: The methods that it is a part of.
+    """
+    if not isinstance(value, str | dict):
+        raise BenchError(f"{value!r} does not name a method.", 'Write a name, or {name = "gce", q = 0.5}.')
     options = {"name": value} if isinstance(value, str) else dict(value)
     inner = str(options.pop("name", ""))
     if inner not in registry.names():
         raise BenchError(f"no method is called '{inner}'.", nearest(inner, registry.names()))
-    spec = _fill(inner, options)
+    spec = _fill(inner, options, outer)
     return {"name": spec.name, **spec.params}
 
 
 def _typed(method: str, key: str, default: Any, value: Any) -> Any:
     """The value in its default's type, so that 1 and 1.0 are one cell."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if default is not None and type(value) is not type(default):
-        raise BenchError(f"method '{method}': {key} = {value!r} is no {type(default).__name__}.", f"The default is {default!r}.")
+    if isinstance(default, float) and type(value) is int and abs(value) < 2**63:
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"method '{method}': {key} = {value!r} is not a finite number.", f"The default is {default!r}.")
+    if type(value) is not type(default) and not (default is None and isinstance(value, bool | int | float | str)):
+        raise BenchError(f"method '{method}': {key} = {value!r} is not a {type(default).__name__}.", f"The default is {default!r}.")
     return value
 
 
@@ -141,11 +168,16 @@ def expand_train(preset: str, overrides: dict[str, Any]) -> list[TrainSpec]:
     for key in overrides:
         if key not in TrainSpec.model_fields:
             raise BenchError(f"[train] has no key '{key}'.", nearest(key, TrainSpec.model_fields))
+    usual = PRESETS[preset].model_dump()
     try:
-        return [TrainSpec.model_validate(PRESETS[preset].model_dump() | chosen) for chosen in _products(overrides)]
+        trains = [TrainSpec.model_validate(usual | chosen, strict=True) for chosen in _products(overrides)]
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BenchError(f"[train] '{first['loc'][0]}': {first['msg']}.", "Correct the value.") from error
+        raise invalid("[train]", error, TrainSpec.model_fields) from error
+    for train in trains:
+        if train.warmup_epochs > train.epochs:
+            longer = f"{train.warmup_epochs} epochs is longer than the {train.epochs} epochs of training"
+            raise BenchError(f"[train] a warm-up of {longer}.", "Set warmup_epochs to fewer.")
+    return trains
 
 
 def expand_noise(noise: dict[str, list[float]]) -> list[NoiseSpec]:
@@ -168,16 +200,19 @@ def _check_rules(rules: list[dict[str, Any]]) -> None:
         for key in rule:
             if key not in EXCLUDABLE:
                 raise BenchError(f"[[exclude]] has no key '{key}'.", nearest(key, EXCLUDABLE))
+            if isinstance(rule[key], bool) or not isinstance(rule[key], str | int | float):
+                raise BenchError(f"[[exclude]] {key} = {rule[key]!r} is neither a text nor a number.", "Write one rule per value.")
 
 
-def _excluding(spec: RunSpec, rules: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first rule that takes the cell out: text matches as a glob, a number by equality."""
+def _matches(rule: dict[str, Any], spec: RunSpec) -> bool:
+    """Whether a rule takes the cell out: text matches as a glob, a number by equality."""
     have = {"method": spec.method.name, "dataset": dataset_name(spec.dataset), "backbone": spec.backbone, "shots": spec.shots,
             "noise": spec.noise.protocol, "rate": spec.noise.rate, "seed": spec.seed}  # fmt: skip
-    for rule in rules:
-        if all(fnmatch.fnmatch(str(have[k]), v) if isinstance(v, str) else have[k] == v for k, v in rule.items()):
-            return rule
-    return None
+    return all(fnmatch.fnmatch(str(have[k]), v) if isinstance(v, str) else have[k] == v for k, v in rule.items())
+
+
+def _rule_text(rule: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in rule.items())
 
 
 def dataset_name(dataset: str) -> str:
@@ -197,6 +232,8 @@ def _cells(grid: Grid) -> Iterator[RunSpec]:
     """Every combination, before exclusions. A method without training is one cell per dataset and backbone."""
     trains, noises = expand_train(grid.preset, grid.train), expand_noise(grid.noise)
     methods, datasets = expand_methods(grid.methods), expand_datasets(grid.datasets)
+    settings = len(grid.backbones) * len(grid.shots) * len(noises) * len(grid.seeds) * len(trains)
+    _limit(len(methods) * len(datasets) * settings)
     for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):
         base = {"method": method, "dataset": dataset, "task": _task(dataset), "backbone": backbone}
         if not registry.load(method.name).train:
@@ -221,12 +258,17 @@ def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:
         )
     left: dict[str, RunSpec] = {}
     out: dict[str, Excluded] = {}
+    unused = dict.fromkeys(map(_rule_text, grid.exclude))
     for spec in _cells(grid):
-        rule = _excluding(spec, grid.exclude)
-        if rule is None:
-            left.setdefault(spec.cell_id, spec)
+        rules = [_rule_text(rule) for rule in grid.exclude if _matches(rule, spec)]
+        for rule in rules:
+            unused.pop(rule, None)
+        if rules:
+            out.setdefault(spec.cell_id, Excluded(spec, rules[0]))
         else:
-            out.setdefault(spec.cell_id, Excluded(spec, ", ".join(f"{key} = {value}" for key, value in rule.items())))
+            left.setdefault(spec.cell_id, spec)
+    if unused:
+        raise BenchError(f"the [[exclude]] rule {next(iter(unused))} matches no cell of the grid.", "Correct or remove it.")
     if not left:
         raise BenchError("the grid has no run left after its exclusions.", "Remove an [[exclude]] rule.")
     return list(left.values()), list(out.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
+from bench.backbones.description import describe as describe_backbone
 from bench.data.cards import load_card
 from bench.data.task import check_ready, features_version, split_of
 from bench.engine import ENGINE_VERSION
@@ -180,11 +181,14 @@ def _states(runs: Iterable[RunSpec], store: Store) -> list[Cell]:
 
 
 def _unready(spec: RunSpec) -> str:
-    """Why a run could not start for lack of data; "" where it could."""
+    """Why a run could not start, for lack of data or of room for its context; "" where it could."""
     try:
         check_ready(spec)
+        room = describe_backbone(spec.backbone).context_length - 2  # a class name and the end token take at least one each
     except BenchError as error:
         return str(error)
+    if spec.train and spec.train.n_ctx > room:
+        return f"n_ctx = {spec.train.n_ctx} is too long: '{spec.backbone}' has room for at most {room} context tokens."
     return ""
 
 

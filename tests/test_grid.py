@@ -23,6 +23,9 @@ def card(tmp_path: Path) -> str:
     return str(card)
 
 
+GOOD = 'methods = ["coop_ce"]\ndatasets = ["digits"]\nnoise = {clean = [0.0]}\n'
+
+
 def grid(card: str, **changes) -> Grid:
     return Grid(**{"methods": ["coop_ce"], "datasets": [card], "noise": {"symmetric": [0.5]}, **changes})
 
@@ -81,7 +84,7 @@ def test_exclusions_say_which_rule_and_match_globs(card):
     [
         ({"methods": ["coop_cee"]}, "coop_ce"),
         ({"methods": [{"name": "gce", "p": 1.0}]}, "Known: q"),
-        ({"methods": [{"name": "gce", "q": "high"}]}, "no float"),
+        ({"methods": [{"name": "gce", "q": "high"}]}, "not a float"),
         ({"methods": [{"name": "gce", "q": []}]}, "empty"),
         ({"methods": [{"name": "clipcleaner", "base": "gcee"}]}, "gce"),
         ({"datasets": ["no_such_*"]}, "no_such_"),
@@ -95,6 +98,19 @@ def test_exclusions_say_which_rule_and_match_globs(card):
         ({"exclude": [{"methods": "gce"}]}, "method"),
         ({"exclude": [{}]}, "empty"),
         ({"exclude": [{"method": "*"}]}, "no run left"),
+        ({"exclude": [{"method": "gce"}]}, "method = gce matches no cell"),
+        ({"exclude": [{"rate": True}]}, "rate = True"),
+        ({"methods": [{"name": "gce", "q": float("nan")}]}, "q = nan is not a finite number"),
+        ({"methods": [{"name": "gce", "q": float("inf")}]}, "q = inf"),
+        ({"methods": [{"name": "gce", "q": True}]}, "not a float"),
+        ({"methods": [{"name": "clipcleaner", "base": {"name": "gce", "q": float("-inf")}}]}, "q = -inf"),
+        ({"methods": [{"name": "clipcleaner", "base": "clipcleaner"}]}, "part of itself"),
+        ({"methods": [{"name": "clipcleaner", "base": 3}]}, "does not name a method"),
+        ({"train": {"lr": float("inf")}}, "'lr'"),
+        ({"train": {"lr": True}}, "'lr'"),
+        ({"train": {"epochs": 5, "warmup_epochs": 6}}, "longer than the 5 epochs"),
+        ({"methods": [{"name": "gce", "q": [i / 1000 for i in range(1000)]}], "seeds": list(range(1000))}, "1,000,000 runs"),
+        ({"train": {"lr": [0.1] * 1000, "momentum": [0.5] * 10_000}, "select": "noisy_val"}, "at most 200,000"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(card, changes, says):
@@ -121,6 +137,13 @@ def test_a_file_is_read_and_its_cards_are_relative_to_it(card, tmp_path, monkeyp
         ("methods = [", "is not valid TOML"),
         ('methods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {}\n', "noise"),
         ('metods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\nmethods = ["x"]\n', "methods"),
+        (f"{GOOD}shots = [-2]\n", "'shots.0': Input should be greater than or equal to 0"),
+        (f"{GOOD}seeds = [-1]\n", "'seeds.0'"),
+        (f"{GOOD}seeds = [{2**63}]\n", "'seeds.0'"),
+        (f"{GOOD}seeds = [true]\n", "'seeds.0'"),
+        (f"{GOOD}views = {10**30}\n", "'views'"),
+        (f"{GOOD}noise.symmetric = [true]\n".replace("noise = {clean = [0.0]}\n", ""), "'noise.symmetric.0'"),
+        (f"{GOOD}x = {'[' * 5000}\n", "not valid TOML"),
         ('name = "../x"\nmethods = ["coop_ce"]\ndatasets = ["a"]\nnoise = {clean = [0.0]}\n', "name"),
     ],
 )
@@ -130,6 +153,14 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, says):
     with pytest.raises(BenchError, match=r"g\.toml") as caught:
         read_grid(path)
     assert says in str(caught.value)
+
+
+def test_a_rule_that_another_one_covers_still_matches(card):
+    """What is refused is a rule that no cell fits, not one that is said twice in other words."""
+    rules = [{"method": "gce"}, {"method": "gce", "seed": 1}]
+    cells, out = split_cells(grid(card, methods=["coop_ce", "gce"], exclude=rules))
+    assert {cell.method.name for cell in cells} == {"coop_ce"}
+    assert {item.rule for item in out} == {"method = gce"}
 
 
 def test_a_missing_file_is_said(tmp_path):
