@@ -1,5 +1,6 @@
 """The plan: which runs of a grid are done, failed or stale, which are to run, in which shards, and how long that takes."""
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -201,7 +202,10 @@ def _part(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
 def _shards(
     cells: Sequence[Cell], stack: int, workers: int, pace: Pace | None = None, most_seconds: float = math.inf
 ) -> list[Shard]:
-    """Runs that can stack, in equal parts of at most `stack`, the longest first."""
+    """Runs that can stack, in equal parts of at most `stack`, the longest first.
+
+    Parts are cut from the grid's order, which goes method by method: the runs of a method share one call of its loss.
+    """
     size = max(1, min(stack, max(8, -(-len(cells) // workers))))
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -211,7 +215,8 @@ def _shards(
         together = _seconds(group, pace or {}) or 0.0
         fitting = most_seconds * len(group) / together if together else math.inf
         parts = -(-len(group) // int(max(1, min(size, fitting))))
-        shards += [Shard(tuple(group[part::parts])) for part in range(parts)]
+        bounds = [len(group) * part // parts for part in range(parts + 1)]
+        shards += [Shard(tuple(group[first:last])) for first, last in itertools.pairwise(bounds)]
     return sorted(shards, key=lambda shard: -shard.steps)
 
 

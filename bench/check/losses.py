@@ -1,4 +1,4 @@
-"""The checks that need no engine."""
+"""The checks that train nothing."""
 
 import dataclasses
 import inspect
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.check.cases import LAST, NotConforming, Step, describe, edge_cases, extreme_case, play, step, task_of, usual_case
+from bench.engine.fold import is_plain, row_losses
 from methods import registry
 
 SECTIONS = ("Paper", "Reference code", "Tuned", "Deviations")
@@ -128,6 +129,27 @@ def check_scores(name: str) -> str:
     return "finite [N, C], the same under renamed classes"
 
 
+def check_row_wise(name: str) -> str:
+    """A loss that the engine computes for many runs at once gives every sample the same as in its own batch."""
+    method, case = registry.create(name), usual_case()
+    if not is_plain(method):
+        return "more than a loss of logits and labels: its runs are computed one by one"
+    try:
+        rows = row_losses(method, case.scale * case.images, case.labels)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the engine meets it too and folds nothing
+        return f"its runs are computed one by one, as {type(error).__name__} says: {error}"
+    _, steps = play(lambda: registry.create(name), case)
+    differs = [not step.loss.allclose(rows[step.samples], 1e-4, 1e-6) for step in steps]
+    if differs[0]:
+        return "a sample's loss depends on the batch: its runs are computed one by one"
+    if any(differs):
+        raise NotConforming(
+            "a sample's loss depends on the others of its batch, but not in the first, where the engine looks before it computes "
+            "many runs at once; judge every sample by itself, or return the batch's mean"
+        )
+    return "every sample is judged by itself: one call serves all runs of a stack"
+
+
 ALWAYS: dict[str, Callable[[str], str]] = {
     "documented": check_documented,
     "hyper-parameters": check_hyper_parameters,
@@ -139,4 +161,5 @@ LOSSES: dict[str, Callable[[str], str]] = {
     "random draws": check_random_draws,
     "inputs untouched": check_inputs_untouched,
     "edge cases": check_edge_cases,
+    "row-wise": check_row_wise,
 }

@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from methods.base import Batch, Method, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Gradient(NamedTuple):
+    """What one step finds of R runs with K contexts each."""
+
+    at_text: Tensor  # [R · K, C, D] the gradients at the text features, zero where they are not finite
+    finite: Tensor  # [R] whether loss and gradient are
+    loss: Tensor  # [R] their means over the batch
+    shares: Tensor | None  # [R, 2] how long the gradient's parts of clean and of mislabelled samples are, where measured
 
 
 class NotFiniteError(ArithmeticError):
@@ -59,7 +68,7 @@ class Member:
         trusted = type(self.method).__module__.startswith("methods.")  # tested not to touch the global generators
         self.apart = Apart(None if trusted else derive(spec.seed, "global", data.card.name))
         self.epochs: list[dict[str, float | None]] = []  # what was measured, a row per evaluated epoch
-        self.shares: dict[str, float | None] = {}  # the gradient's parts, measured in the epoch's first step
+        self.shares: Tensor | None = None  # [2] the gradient's parts (`Gradient.shares`), measured in the epoch's first step
         self.losses: list[Tensor] = []
         self.steps = 0
         self.failure: tuple[str, str] | None = None  # its error's last line and traceback
@@ -99,13 +108,19 @@ class Member:
 
     def epoch_batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches of sample positions: the method's own, or all samples shuffled as CoOp's loader does."""
-        assert self.spec.train is not None
-        size, total = self.spec.train.batch_size, len(self.given)
-        shuffled = torch.randperm(total, generator=self.order).to(self.given.device)  # drawn in any case: the order is the seed's
+        shuffled = self.shuffled().to(self.given.device)  # drawn in any case: the order is the seed's
         own = self.method.batches(epoch)
-        if own is not None:
-            return [batch for batch in own if len(batch)]
-        batches = list(torch.split(shuffled, size))
+        return self.cut(shuffled) if own is None else [batch for batch in own if len(batch)]
+
+    def shuffled(self) -> Tensor:
+        """The next epoch's order of all samples [N], on the CPU."""
+        return torch.randperm(len(self.given), generator=self.order)
+
+    def cut(self, order: Tensor) -> list[Tensor]:
+        """What belongs to all samples in order, [..., N], in batches [..., B]."""
+        assert self.spec.train is not None
+        size, total = self.spec.train.batch_size, order.shape[-1]
+        batches = list(torch.split(order, size, dim=-1))
         if self.spec.train.drop_last and total >= size and total % size:
             batches.pop()
         return batches
@@ -115,13 +130,12 @@ class Member:
         augmented, wanted = self.table.shape[1] - 1, self.method.views
         return [1 + (epoch + m * max(augmented // wanted, 1)) % augmented if augmented else 0 for m in range(wanted)]
 
-    def gradient(self, text: Tensor, index: Tensor, epoch: int, measure: bool) -> Tensor:
+    def gradient(self, text: Tensor, index: Tensor, epoch: int, measure: bool) -> Gradient:
         """The gradient of a batch's loss at the run's text features [K, C, D]. The graph is the run's own and ends at the leaf.
 
-        With `measure`, notes how much of it comes from clean and how much from mislabelled samples.
+        With `measure`, also how much of it comes from clean and how much from mislabelled samples.
 
         Raises:
-            NotFiniteError: The loss or the gradient is not finite.
             ValueError: The loss is neither per sample [B] nor a scalar.
         """
         leaf = text.detach().requires_grad_()
@@ -130,18 +144,30 @@ class Member:
         loss = self.method.loss(batch).float()
         if loss.shape not in {(len(index),), ()}:  # its mean would train on something else without a word
             raise ValueError(f"loss() gives shape {list(loss.shape)} for a batch of {len(index)}; it is [B] or a scalar")
-        wrong = self.given[index] != self.true[index]
-        split = measure and loss.dim() == 1 and len(loss) == len(index)
-        gradient: Tensor
-        (gradient,) = torch.autograd.grad(loss.mean(), leaf, retain_graph=split)
-        if not bool(torch.isfinite(gradient).all() & torch.isfinite(loss).all()):
-            raise NotFiniteError(f"the loss or its gradient is not finite in epoch {epoch}, step {self.steps}")
+        shares, split = None, measure and loss.dim() == 1
+        at_text: Tensor
+        (at_text,) = torch.autograd.grad(loss.mean(), leaf, retain_graph=split)
         if split:
-            part = torch.autograd.grad(loss[wrong].sum() / len(loss), leaf)[0] if wrong.any() else torch.zeros_like(gradient)
-            self.shares = {"grad_clean": float((gradient - part).norm()), "grad_noisy": float(part.norm())}
-        self.losses.append(loss.detach().mean())
+            wrong = self.given[index] != self.true[index]
+            (noisy,) = torch.autograd.grad(loss, leaf, wrong / len(loss))
+            shares = torch.stack([(at_text - noisy).norm(), noisy.norm()])[None]
+        finite = at_text.isfinite().all() & loss.isfinite().all()
+        return Gradient(torch.where(finite, at_text, 0.0), finite[None], loss.detach().mean()[None], shares)
+
+    def note(self, found: Gradient, run: int) -> None:
+        """Keep what a step has found, as one of the runs of `found`."""
+        self.losses.append(found.loss[run])
         self.steps += 1
-        return gradient
+        if found.shares is not None:
+            self.shares = found.shares[run]
+
+    def not_finite(self, epoch: int) -> None:
+        """End the run.
+
+        Raises:
+            NotFiniteError: Always.
+        """
+        raise NotFiniteError(f"the loss or its gradient is not finite in epoch {epoch}, step {self.steps}")
 
     @property
     def history(self) -> dict[str, list[float | None]]:
@@ -161,13 +187,13 @@ class Member:
             "ece": calibration_error(test, self.test_true),
             "train_given": accuracy(train, self.given),
             "train_true": accuracy(train, self.true) if self.data.true_known else None,
-            **self.shares,
+            **({} if self.shares is None else dict(zip(("grad_clean", "grad_noisy"), self.shares.tolist(), strict=True))),
         }
         belief = self.method.clean_belief()
         if belief is not None and self.data.true_known:
             row |= belief_quality(belief, self.data.given == self.data.true)
         self.epochs.append(finite(row))
-        self.shares = {}
+        self.shares = None
 
     def outcome(self, text: Tensor, contexts: Tensor | None) -> Outcome:
         """The finished run, from its last text features [K, C, D]; nothing is selected on the test set."""

@@ -8,6 +8,7 @@
 What goes wrong in one run (an exception, a NaN) stays on its side of the leaf: the run leaves the stack, the others go on.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,13 +21,16 @@ from bench.data.cards import load_card
 from bench.data.load import load_tasks
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import Backbone, load_backbone
-from bench.engine.member import Member
+from bench.engine.fold import Fold, fold_plain
+from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
 from bench.errors import BenchError
 from bench.spec import RunSpec
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 
@@ -145,6 +149,7 @@ class Stack:
         self.trains = [member.spec.train for member in members for _ in range(member.method.contexts) if member.spec.train]
         self.optimiser = StackedSGD(self.contexts, self.trains)
         self.epochs = self.trains[0].epochs
+        self.folds = fold_plain(members)
 
     def alive(self) -> list[int]:
         """The positions of members that have not failed."""
@@ -192,8 +197,13 @@ class Stack:
     def _epoch(self, epoch: int) -> None:
         self.optimiser.start_epoch(epoch)
         text: dict[int, Tensor] = {}
-        plans: dict[int, list[Tensor]] = {}
-        for i in self.alive():
+        plans: dict[int, list[Tensor]] = {}  # of the members that are not folded
+        for each in self.folds:
+            each.start_epoch(epoch)
+        folded = {i for each in self.folds for i in each.places}
+        for member in self.members:
+            member.losses.clear()
+        for i in (i for i in self.alive() if i not in folded):
             member = self.members[i]
 
             def predict(i: int = i, member: Member = member) -> Tensor:
@@ -203,33 +213,69 @@ class Stack:
                 return member.scale * member.arrays.clean_view(member.data) @ text[i].mT
 
             def prepare(member: Member = member, predict: Callable[[], Tensor] = predict) -> list[Tensor]:
-                member.losses.clear()
                 with torch.no_grad():
                     member.method.epoch_start(epoch, predict)
                 return member.epoch_batches(epoch)
 
             plans[i] = member.guard(prepare) or []
-        for step in range(max(map(len, plans.values()), default=0)):
-            self._step({i: plan[step] for i, plan in plans.items() if step < len(plan) and self.members[i].failure is None}, epoch)
+        lengths = [*map(len, plans.values()), *(len(each.steps) for each in self.folds)]
+        for step in range(max(lengths, default=0)):
+            self._step(step, plans, epoch)
 
-    def _step(self, batches: dict[int, Tensor], epoch: int) -> None:
+    def _step(self, step: int, plans: dict[int, list[Tensor]], epoch: int) -> None:
         """One step of the members that have a batch left in this epoch."""
-        if not batches:
+        folds = [each for each in self.folds if each.members and step < len(each.steps)]
+        alone = [i for i, plan in plans.items() if step < len(plan) and self.members[i].failure is None]
+        if not folds and not alone:
             return
-        slots = torch.cat([self.slots[i] for i in batches])
+        groups = [*(each.places for each in folds), *([i] for i in alone)]
+        order = [i for places in groups for i in places]
+        slots = torch.cat([self.slots[i] for i in order])
         contexts = self.contexts[slots].requires_grad_()
         text = self.features(contexts)  # [S, C, D]
-        slices = text.detach().split([len(self.slots[i]) for i in batches])
-        measured = self._measured(epoch)
-        gradients = []
-        for (i, index), leaf in zip(batches.items(), slices, strict=True):
-            member, first = self.members[i], measured and len(self.members[i].losses) == 0
-            found = member.guard(member.gradient, leaf, index, epoch, first)
-            gradients.append(torch.zeros_like(leaf) if found is None else found)
-        at_contexts = self.features.gradient(text, contexts, torch.cat(gradients))  # [S, (C,) n_ctx, W]
+        leaves = text.detach().split([sum(len(self.slots[i]) for i in places) for places in groups])
+        measure, found = step == 0 and self._measured(epoch), list[Gradient]()
+        for each, leaf in zip(folds, leaves, strict=False):
+            found += self._folded(each, leaf, step, plans, epoch, measure)
+        for i, leaf in zip(alone, leaves[len(folds) :], strict=True):
+            found.append(self._alone(i, leaf, plans[i][step], epoch, measure))
+        at_contexts = self.features.gradient(text, contexts, torch.cat([part.at_text for part in found]))  # [S, (C,) n_ctx, W]
         self.optimiser.step(slots, at_contexts)  # a run that has just failed moves too; nobody reads its context any more
+        self._note(order, found, epoch)
+        for each in folds:
+            each.drop_failed()
         if self.progress:
-            self.progress(len(batches))
+            self.progress(len(order))
+
+    def _folded(
+        self, fold: Fold, leaf: Tensor, step: int, plans: dict[int, list[Tensor]], epoch: int, measure: bool
+    ) -> list[Gradient]:
+        """A fold's gradients; where its loss cannot be folded, those of its members one by one, now and from now on."""
+        try:
+            with fold.apart:
+                return [fold.gradient(leaf, step, epoch, measure)]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the members meet it again, each under its own guard
+            log.info("%s is computed run by run: %s", type(fold.method).__name__, error)
+        self.folds.remove(fold)
+        plans |= fold.batches()
+        return [self._alone(i, leaf[run : run + 1], plans[i][step], epoch, measure) for run, i in enumerate(fold.places)]
+
+    def _alone(self, i: int, leaf: Tensor, index: Tensor, epoch: int, measure: bool) -> Gradient:
+        """A member's gradient; nothing where it fails."""
+        found = self.members[i].guard(self.members[i].gradient, leaf, index, epoch, measure)
+        if found is None:
+            return Gradient(torch.zeros_like(leaf), leaf.new_zeros(1, dtype=torch.bool), leaf.new_zeros(1), None)
+        return found
+
+    def _note(self, order: list[int], found: list[Gradient], epoch: int) -> None:
+        """Let the members `order` keep what their step found, and end those whose loss or gradient was not finite."""
+        finite = torch.cat([part.finite for part in found]).tolist()  # the one time that a step waits for the device
+        runs = ((part, run) for part in found for run in range(len(part.loss)))
+        for i, (part, run), sound in zip(order, runs, finite, strict=True):
+            member = self.members[i]
+            if not sound and member.failure is None:
+                member.guard(member.not_finite, epoch)
+            member.note(part, run)
 
     def _measured(self, epoch: int) -> bool:
         return epoch % eval_every(self.epochs) == 0 or epoch == self.epochs - 1

@@ -300,3 +300,23 @@ def test_a_failed_training_is_a_finding(add):
 
 def test_findings_come_in_order_for_all_checks():
     assert [finding.check for finding in check_method("zero_shot")] == list(CHECKS)
+
+
+def test_a_loss_that_looks_at_the_batch_in_some_batches_only(add):
+    class Broken(Good):
+        __doc__ = Good.__doc__
+
+        def loss(self, batch):
+            loss = -batch.log_p_y
+            return loss * (2 if float(loss.detach().mean()) > 1.6 else 1)
+
+    add(Broken)
+    finding = check("broken", "row-wise")
+    assert finding.state == "failed", finding.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("gce", "one call serves all"), ("elr", "more than a loss"), ("mixup", "AttributeError")]
+)
+def test_what_the_engine_folds(name, reason):
+    assert reason in check(name, "row-wise").reason

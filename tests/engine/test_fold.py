@@ -1,0 +1,186 @@
+"""Runs that share one call of their loss learn what they learn alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from bench.engine.arrays import Arrays
+from bench.engine.fold import Rows, fold_plain, is_plain
+from bench.engine.member import Member
+from bench.engine.text import TextFeatures
+from bench.engine.train import Stack
+from methods import registry
+from methods.base import Method
+from tests.engine.conftest import CLASSES, TRAIN, make_spec, make_task, zero_shot_of
+
+PLAIN = [name for name in registry.names() if registry.load(name).train and is_plain(registry.create(name))]
+
+
+def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, **fields):
+    """Members of one shard: their features are one table."""
+    zero_shot = zero_shot_of(backbone)
+    arrays = Arrays(zero_shot, backbone.scale)
+    first = make_task(zero_shot, 0.5)
+    tasks = data or [dataclasses.replace(make_task(zero_shot, rate, seed), table=first.table) for seed, rate in enumerate(rates)]
+    return [Member(make_spec(method, seed=seed, **fields), task, arrays) for seed, task in enumerate(tasks)]
+
+
+def train(backbone, members, folded=True):
+    """The outcomes of a stack, and what is still folded at its end."""
+    stack = Stack(members, TextFeatures(backbone, CLASSES, members[0].spec.train), backbone, None)
+    if not folded:
+        stack.folds.clear()
+    return stack.run(keep_context=True), stack.folds
+
+
+def same(outcomes, others):
+    """Whether runs ended alike, to the bit."""
+    return all(
+        (a.status, a.error) == (b.status, b.error) and (a.context is None or np.array_equal(a.context, b.context))
+        for a, b in zip(outcomes, others, strict=True)
+    )
+
+
+def test_what_is_plain():
+    assert {"coop_ce", "gce", "mae", "dspt", "label_smoothing", "js"} <= set(PLAIN)
+    assert not {"elr", "joapr", "nlprompt", "gjs", "co_teaching", "clean_only", "deft_text"} & set(PLAIN)
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "mixup"])
+def test_a_folded_gradient_is_each_runs_own_to_the_bit(backbone, name):
+    """At whole batches of 32: torch computes what is left over of a vector register by other means (`pow`)."""
+    members = members_of(backbone, name, train=TRAIN.model_copy(update={"batch_size": 32}))
+    (fold,) = fold_plain(members)
+    fold.start_epoch(1)
+    text = torch.nn.functional.normalize(torch.randn(3, len(CLASSES), 24, generator=torch.Generator().manual_seed(1)), dim=-1)
+    found = fold.gradient(text, 0, 1, measure=True)
+    for run, member in enumerate(members):
+        alone = member.gradient(text[run : run + 1], fold.steps[0].order[run], 1, measure=True)
+        assert torch.equal(found.at_text[run], alone.at_text[0])
+        torch.testing.assert_close(found.loss[run], alone.loss[0])
+        torch.testing.assert_close(found.shares[run], alone.shares[0])
+
+
+@pytest.mark.parametrize("name", ["coop_ce", "nce_mae"])
+def test_folded_runs_end_where_runs_one_by_one_do(backbone, name):
+    (folded, folds), (alone, _) = (train(backbone, members_of(backbone, name), folded) for folded in (True, False))
+    assert [len(fold.members) for fold in folds] == [3]
+    assert same(folded, alone)
+    for one, other in zip(folded, alone, strict=True):
+        assert one.history.keys() == other.history.keys()
+        for figure, values in one.history.items():
+            assert values == pytest.approx(other.history[figure], rel=1e-5)
+
+
+def test_a_run_that_turns_nan_leaves_alone(backbone):
+    """A NaN among one run's features is met in some step of the first epoch that has its view."""
+    tasks = [member.data for member in members_of(backbone)]
+    bad = tasks[1].table.copy()
+    bad = np.concatenate([bad, bad[:1] * np.nan])
+    rows = tasks[1].rows.copy()
+    rows[7] = len(bad) - 1
+    data = [dataclasses.replace(task, table=bad, rows=rows if i == 1 else task.rows) for i, task in enumerate(tasks)]
+    (folded, folds), (alone, _) = (train(backbone, members_of(backbone, data=data), fold) for fold in (True, False))
+    assert [outcome.status for outcome in folded] == ["done", "failed", "done"]
+    assert "not finite in epoch 0" in folded[1].error
+    assert [len(fold.members) for fold in folds] == [2]
+    assert same(folded, alone)
+
+
+class CE(Method):
+    """Cross entropy that a test may spoil."""
+
+    def loss(self, batch):
+        return torch.nn.functional.cross_entropy(batch.z, batch.labels, reduction="none")
+
+
+class Picky(CE):
+    """Raises at the last class, or leaves."""
+
+    def loss(self, batch):
+        if bool((batch.labels == 4).any()):
+            raise SystemExit("not this class")
+        return super().loss(batch)
+
+
+class OfTheBatch(CE):
+    """A sample's weight hangs on the others."""
+
+    def loss(self, batch):
+        loss = super().loss(batch)
+        return loss * (loss >= loss.median())
+
+
+class Mean(CE):
+    """One value for all."""
+
+    def loss(self, batch):
+        return super().loss(batch).mean()
+
+
+class Reading(CE):
+    """Asks for what belongs to one run."""
+
+    def loss(self, batch):
+        return super().loss(batch) * (1 + batch.epoch)
+
+
+class Keeping(CE):
+    """Counts its calls."""
+
+    def loss(self, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().loss(batch) * (1 + self.calls % 3)
+
+
+def with_method(members, cls):
+    for member in members:
+        member.method = cls()
+    return members
+
+
+@pytest.mark.parametrize("cls", [OfTheBatch, Mean, Reading, Keeping])
+def test_what_cannot_be_folded_is_computed_run_by_run(backbone, cls):
+    (tried, folds), (alone, _) = (train(backbone, with_method(members_of(backbone), cls), fold) for fold in (True, False))
+    assert folds == []
+    assert all(outcome.status == "done" for outcome in tried)
+    assert same(tried, alone)
+
+
+def test_a_run_that_raises_ends_alone(backbone):
+    few = [dataclasses.replace(member.data, given=member.data.given % 4) for member in members_of(backbone)]
+    few[1] = members_of(backbone)[1].data
+    tried, alone = (train(backbone, with_method(members_of(backbone, data=few), Picky), fold)[0] for fold in (True, False))
+    assert [outcome.status for outcome in tried] == ["done", "failed", "done"]
+    assert tried[1].error == "SystemExit: not this class"
+    assert same(tried, alone)
+
+
+def test_a_rows_batch_holds_logits_and_labels_alone():
+    z, labels = torch.randn(6, 3), torch.arange(6) % 3
+    rows = Rows(z, labels)
+    assert torch.equal(rows.z, z)
+    torch.testing.assert_close(rows.log_p_y, -torch.nn.functional.cross_entropy(z, labels, reduction="none"))
+    for name in ("text", "images", "index", "epoch", "generator", "scale"):
+        with pytest.raises(AttributeError):
+            getattr(rows, name)
+
+
+def test_runs_whose_epochs_end_earlier_wait(backbone):
+    """Two shots sizes and a method with batches of its own: nobody moves without a batch."""
+    zero_shot = zero_shot_of(backbone)
+    arrays = Arrays(zero_shot, backbone.scale)
+
+    def make():
+        sizes = [(4, "coop_ce"), (8, "coop_ce"), (4, "coop_ce"), (8, "coop_ce"), (8, "joapr"), (8, "gce")]
+        tasks = {shots: make_task(zero_shot, shots=shots) for shots in (4, 8)}
+        return [Member(make_spec(name, seed=seed), tasks[shots], arrays) for seed, (shots, name) in enumerate(sizes)]
+
+    stacked, folds = train(backbone, make())
+    assert [fold.places for fold in folds] == [[0, 2], [1, 3]]
+    assert [outcome.metrics["steps"] for outcome in stacked][:4] == [TRAIN.epochs * steps for steps in (2, 5, 2, 5)]
+    for member, outcome in zip(make(), stacked, strict=True):
+        ((alone,), _) = train(backbone, [member])
+        np.testing.assert_allclose(outcome.context, alone.context, atol=1e-4)
