@@ -4,7 +4,9 @@ A slug names the features' folder and is a run's `backbone`: "embedded", "ViT-B-
 lies in `<features>/backbones/<slug>.json`, so a run finds the text tower of the features it computes on.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -16,17 +18,45 @@ from bench.spec import Frozen
 EMBEDDED = "embedded"
 
 
+class Preprocess(Frozen):
+    """How the images of a pretrained tag were prepared; the size is the model's."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    resize_mode: str
+
+
 class Backbone(Frozen):
-    """A model of open_clip and where its weights lie."""
+    """A model of open_clip, the settings that belong to its weights, and where they lie."""
 
     slug: str = Field(pattern=r"^[A-Za-z0-9][\w.@-]*$")  # it names a folder
     model: str  # open_clip's name, or "local-dir:<folder>"
-    pretrained: str = ""  # open_clip's tag; "" where the weights are a file of the user's
+    pretrained: str = ""  # open_clip's tag whose settings these are; "" where none was named
     weights: str  # absolute path of the weights file
     sha256: str  # of that file
-    quick_gelu: bool = False  # OpenAI's weights were trained with x·σ(1.702 x) instead of GELU
-    context_length: int = 77  # tokens
+    quick_gelu: bool  # OpenAI's weights were trained with x·σ(1.702 x) instead of GELU
+    preprocess: Preprocess | None  # None: as the folder's configuration says
+    context_length: int  # tokens
+    config: str = ""  # SHA-256 of the folder's configuration
     bpe: str = ""  # absolute path of a merges file of the model's own; "": open_clip's
+    merges: str = ""  # SHA-256 of that file
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that it is, wherever its files lie: what a slug means, and part of the fingerprint of its features."""
+        return {
+            "architecture": self.model.partition(":")[0],
+            "weights": self.sha256,
+            **self.model_dump(mode="json", include={"quick_gelu", "preprocess", "context_length", "config", "merges"}),
+        }
+
+    def contradicts(self, inputs: Mapping[str, Any]) -> list[str]:
+        """What features were made from that this backbone is not; shipped and imported features do not name all of it."""
+        return [name for name, value in self.content.items() if inputs.get(name, value) != value]
+
+
+FOLDER_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def local_backbone(slug: str, folder: Path, known: str = "") -> Backbone:
@@ -40,19 +70,29 @@ def local_backbone(slug: str, folder: Path, known: str = "") -> Backbone:
     Raises:
         BenchError: Its configuration or weights are not there.
     """
-    config, weights = folder / "open_clip_config.json", folder / "open_clip_model.safetensors"
-    if not (config.is_file() and weights.is_file()):
-        raise BenchError(f"the model folder {folder} lacks {config.name} or {weights.name}.", "Put the files back.", ENVIRONMENT)
-    model = read_json(config, "model configuration")["model_cfg"]
+    config = folder / "open_clip_config.json"
+    weights = next((folder / name for name in FOLDER_WEIGHTS if (folder / name).is_file()), None)
+    if weights is None or not config.is_file():
+        lacks = config.name if weights else " or ".join(FOLDER_WEIGHTS)
+        raise BenchError(f"the model folder {folder} lacks {lacks}.", "Put the file there.", ENVIRONMENT)
+    try:
+        model = read_json(config, "model configuration")["model_cfg"]
+        quick_gelu, context_length = bool(model.get("quick_gelu", False)), int(model["text_cfg"].get("context_length", 77))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        message = f"{config} does not describe a model of open_clip ({error!r})."
+        raise BenchError(message, 'It holds {"model_cfg": {"embed_dim", "vision_cfg", "text_cfg"}, …}.') from error
     merges = sorted(folder.glob("bpe*.txt.gz"))
     return Backbone(
         slug=slug,
         model=f"local-dir:{folder}",
         weights=str(weights),
         sha256=known or sha256(weights),
-        quick_gelu=model.get("quick_gelu", False),
-        context_length=model["text_cfg"].get("context_length", 77),
+        quick_gelu=quick_gelu,
+        preprocess=None,
+        context_length=context_length,
+        config=sha256(config),
         bpe=str(merges[0]) if merges else "",
+        merges=sha256(merges[0]) if merges else "",
     )
 
 
@@ -86,36 +126,51 @@ def describe(slug: str) -> Backbone:
         return Backbone.model_validate_json(path.read_bytes())
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
-        raise BenchError(f"{path} does not describe a backbone ({reason}).", "Extract its features again.") from error
+        raise BenchError(f"{path} does not describe a backbone ({reason}).", "Remove it and extract again.") from error
 
 
 def check_weights(backbone: Backbone) -> None:
-    """Whether a backbone's weights file is there and is the one it names.
+    """Whether a backbone's weights, and its folder's configuration and merges, are there and are those that it names.
 
     Raises:
-        BenchError: It is missing, or its SHA-256 is another.
+        BenchError: A file is missing, or its SHA-256 is another.
     """
-    path = Path(backbone.weights)
-    if not path.is_file():
-        raise BenchError(f"the weights of '{backbone.slug}', {path}, are gone.", "Put the file back.", ENVIRONMENT)
-    if (found := sha256(path)) != backbone.sha256:
+    config = Path(backbone.model.removeprefix("local-dir:")) / "open_clip_config.json"
+    for file, known in ((backbone.weights, backbone.sha256), (config, backbone.config), (backbone.bpe, backbone.merges)):
+        path = Path(file)
+        if not known:
+            continue
+        if not path.is_file():
+            again = f"Put the file back, or tell where it lies now: bench features extract … --slug {backbone.slug}."
+            raise BenchError(f"a file of '{backbone.slug}', {path}, is gone.", again, ENVIRONMENT)
+        if (found := sha256(path)) != known:
+            raise BenchError(
+                f"{path} is no longer the file that '{backbone.slug}' names: its sha256 is {found[:12]}…, not {known[:12]}….",
+                "Put the file back.",
+                ENVIRONMENT,
+            )
+
+
+def check_slug(backbone: Backbone) -> None:
+    """Whether a backbone's slug is free for it: what a slug means is its description's whole content.
+
+    Raises:
+        BenchError: The slug stands for something else already.
+    """
+    path = _description(backbone.slug)
+    if path.is_file() and (odd := backbone.contradicts((held := describe(backbone.slug)).content)):
         raise BenchError(
-            f"{path} is no longer the file that '{backbone.slug}' names: its sha256 is {found[:12]}…, not {backbone.sha256[:12]}….",
-            "Put the file back.",
-            ENVIRONMENT,
+            f"backbone '{backbone.slug}' stands for another one already ({', '.join(odd)} differ): {held.weights}, sha256 "
+            f"{held.sha256[:12]}…, tag '{held.pretrained}', quick GELU {'on' if held.quick_gelu else 'off'}.",
+            f"Give this one a name of its own with --slug, or remove {path} and the features made with it.",
         )
 
 
 def save_description(backbone: Backbone) -> None:
-    """Write a backbone's description; another weights file under a known slug is refused.
+    """Write a backbone's description, with where its files lie now.
 
     Raises:
-        BenchError: The slug stands for other weights already.
+        BenchError: The slug stands for something else already.
     """
-    path = _description(backbone.slug)
-    if path.is_file() and (held := describe(backbone.slug)).sha256 != backbone.sha256:
-        raise BenchError(
-            f"backbone '{backbone.slug}' stands for other weights already: {held.weights} (sha256 {held.sha256[:12]}…).",
-            f"Give these weights a name of their own with --slug, or remove {path} and the features made with it.",
-        )
-    write_text(path, backbone.model_dump_json(indent=1) + "\n")
+    check_slug(backbone)
+    write_text(_description(backbone.slug), backbone.model_dump_json(indent=1) + "\n")

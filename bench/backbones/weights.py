@@ -1,30 +1,31 @@
 """Weights of open_clip models, found on this machine and loaded without running anything that a file holds."""
 
+import importlib.util
 import logging
 import re
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from huggingface_hub import try_to_load_from_cache
-from open_clip.factory import load_checkpoint
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.transform import PreprocessCfg
 
-from bench.backbones.description import Backbone, check_weights, local_backbone
+from bench.backbones.checkpoint import read_checkpoint
+from bench.backbones.description import FOLDER_WEIGHTS, Backbone, Preprocess, check_weights, local_backbone
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.files import resolved, sha256
 
-# Entries of TorchScript archives that are no weights.
-NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def find_weights(model: str, tag: str) -> Path | None:
     """The weights file of open_clip's `tag`, where it lies on this machine already; nothing is downloaded."""
     config: dict[str, Any] = open_clip.get_pretrained_cfg(model, tag)
     repo, _, name = str(config.get("hf_hub", "")).rpartition("/")
-    for file in (name,) if name else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+    for file in (name,) if name else FOLDER_WEIGHTS:
         found = try_to_load_from_cache(repo, file) if repo else None
         if isinstance(found, str):
             return Path(found)
@@ -33,27 +34,51 @@ def find_weights(model: str, tag: str) -> Path | None:
 
 
 def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Backbone:
-    """The backbone of an open_clip model name with a pretrained tag or a weights file, or of "local-dir:<folder>".
+    """The backbone of an open_clip model name with a pretrained tag, a weights file or both, or of a folder or hub name.
+
+    Activation and image settings are the tag's. Of a file without a tag they are the model name's own, and quick GELU where the
+    file is in OpenAI's form.
+
+    Args:
+        model: open_clip's name, "local-dir:<folder>" or "hf-hub:<owner>/<name>".
+        tag: open_clip's name of the weights.
+        weights: A file that holds them.
+        slug: What to call the backbone.
 
     Raises:
-        BenchError: Unknown model or tag, a missing weights file, or weights that are not on this machine.
+        BenchError: Unknown model or tag, a missing weights file, weights that are not on this machine or are not what the tag says,
+            or a text side that cannot be used.
     """
     if slug and not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", slug):
-        raise BenchError(f"'{slug}' is no name for a backbone.", "Letters, digits, '.', '_', '@' and '-' make a name.")
-    if model.startswith("local-dir:"):
-        folder = resolved(model.removeprefix("local-dir:"))
-        return local_backbone(slug or re.sub(r"[^\w.-]", "-", folder.name), folder)
+        raise BenchError(f"'{slug}' cannot name a backbone.", "Letters, digits, '.', '_', '@' and '-' make a name.")
+    if model.startswith(("local-dir:", "hf-hub:")):
+        if tag or weights:
+            raise BenchError(f"{model} has its own weights and settings.", "Leave --pretrained and --weights out.")
+        hub = model.startswith("hf-hub:")
+        folder = _hub_folder(model) if hub else resolved(model.removeprefix("local-dir:"))
+        name = model.removeprefix("hf-hub:") if hub else folder.name
+        found = local_backbone(slug or re.sub(r"[^\w.-]", "-", name), folder)
+        check_text_side(found.model)
+        return found
     if model not in open_clip.list_models():
         raise BenchError(f"open_clip has no model '{model}'.", nearest(model, open_clip.list_models()))
-    if weights is not None:
-        path = resolved(weights)
-        if not path.is_file():
-            raise BenchError(f"weights file {path} does not exist.", "Give an existing file with --weights.")
-        quick_gelu = _is_torchscript(path)
-        tag, name = "", re.sub(r"[^\w.-]", "-", path.stem)
-    else:
-        path, quick_gelu = _tagged(model, tag)
-        name = tag
+    check_text_side(model)
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags and (tag or weights is None):
+        raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
+    settings = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    config = open_clip.get_model_config(model)
+    path = _tagged(model, tag) if weights is None else _weights_file(weights)
+    quick_gelu = bool(config.get("quick_gelu") or settings.get("quick_gelu"))
+    if weights is not None and not quick_gelu and read_checkpoint(path).openai:
+        if tag:
+            raise BenchError(
+                f"{path} is in the form of OpenAI's CLIP, which has quick GELU; the weights '{tag}' of {model} have not.",
+                "Give --pretrained openai, or the tag that the file belongs to.",
+            )
+        quick_gelu = True
+    name = tag if weights is None else re.sub(r"[^\w.-]", "-", weights.stem)
+    usual = PreprocessCfg()
     return Backbone(
         slug=slug or f"{model}@{name}",
         model=model,
@@ -61,14 +86,74 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         weights=str(path),
         sha256=sha256(path),
         quick_gelu=quick_gelu,
-        context_length=int(open_clip.get_model_config(model)["text_cfg"].get("context_length", 77)),
+        preprocess=Preprocess(**{key: settings.get(key) or getattr(usual, key) for key in Preprocess.model_fields}),
+        context_length=int(config["text_cfg"].get("context_length", 77)),
     )
 
 
-def _tagged(model: str, tag: str) -> tuple[Path, bool]:
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag not in tags:
-        raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
+def assumed(backbone: Backbone) -> str:
+    """What was assumed of a weights file that came without a tag, and how to say otherwise; "" where nothing was."""
+    if backbone.pretrained or backbone.preprocess is None:
+        return ""
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(backbone.model)) or "none"
+    return (
+        f"assumed of {backbone.weights}: {'quick ' if backbone.quick_gelu else ''}GELU, "
+        f"{', '.join(f'{key} {value}' for key, value in backbone.preprocess)}. "
+        f"If it belongs to a published tag, say which with --pretrained ({backbone.model} has: {tags})"
+    )
+
+
+def check_text_side(model: str) -> None:
+    """Whether prompts can be tuned with a model's text tower and tokenizer, as its configuration says; nothing is loaded.
+
+    Raises:
+        BenchError: They cannot be on this machine, or not at all.
+    """
+    config = open_clip.get_model_config(model) or {}
+    text = config.get("text_cfg", {})
+    if "multimodal_cfg" in config:
+        raise BenchError(f"{model} is a CoCa model, whose text tower appends a class token.", "Name a CLIP-style model.")
+    if "hf_model_name" in text:
+        reason = f"the text tower of {model} is Hugging Face's {text['hf_model_name']}; prompts are tuned on open_clip's own only."
+        raise BenchError(reason, "Name a model with open_clip's own text tower.")
+    needs = text.get("hf_tokenizer_name") or ("siglip" in model.lower() and not model.startswith("local-dir:"))
+    if needs and importlib.util.find_spec("transformers") is None:
+        raise BenchError(
+            f"the tokenizer of {model} needs the package transformers, which is not installed.",
+            "pip install 'noisy-prompt-bench[hf]'",
+            ENVIRONMENT,
+        )
+
+
+def _hub_folder(model: str) -> Path:
+    """The folder of a model of Hugging Face's hub, where it lies on this machine already."""
+    repository = model.removeprefix("hf-hub:")
+    found = [try_to_load_from_cache(repository, name) for name in ("open_clip_config.json", *FOLDER_WEIGHTS)]
+    if not isinstance(found[0], str) or not any(isinstance(path, str) for path in found[1:]):
+        fetch = f"import open_clip; open_clip.create_model('{model}')"
+        raise BenchError(
+            f"{model} is not on this machine, and nothing is downloaded.",
+            f'Fetch it once where there is a network: python -c "{fetch}"; or copy its open_clip_config.json and weights into a '
+            "folder and name that as local-dir:FOLDER.",
+            ENVIRONMENT,
+        )
+    return Path(found[0]).parent
+
+
+def _weights_file(given: Path) -> Path:
+    path = resolved(given)
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)
+        hint = f"Give the file in it: {', '.join(inside)}." if inside else "Give a file."
+        if (path / "open_clip_config.json").is_file():
+            hint = f"Its configuration says how to use it: --backbone local-dir:{path} instead of --weights."
+        raise BenchError(f"{path} is a folder, not a weights file.", hint)
+    if not path.is_file():
+        raise BenchError(f"weights file {path} does not exist.", "Give an existing file with --weights.")
+    return path
+
+
+def _tagged(model: str, tag: str) -> Path:
     found = find_weights(model, tag)
     if found is None:
         fetch = f"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')"
@@ -77,66 +162,75 @@ def _tagged(model: str, tag: str) -> tuple[Path, bool]:
             f'Fetch them once where there is a network: python -c "{fetch}"; or give a file with --weights.',
             ENVIRONMENT,
         )
-    return found, bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu"))
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether a weights file is a TorchScript archive, which is how OpenAI published CLIP."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _load(model: torch.nn.Module, path: Path) -> None:
-    """Load a checkpoint into a model; nothing is unpickled but tensors."""
-    if _is_torchscript(path):
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch has no other reader of these files
-            state = torch.jit.load(str(path), map_location="cpu").state_dict()
-        model.load_state_dict({key: value for key, value in state.items() if key not in NOT_WEIGHTS})
-    else:
-        load_checkpoint(model, str(path), weights_only=True)
+    return found
 
 
 def create_model(backbone: Backbone) -> Any:
     """The open_clip model of a backbone with its weights: float32, on the CPU, in evaluation mode.
 
     Raises:
-        BenchError: The weights are gone, altered since their features were made, no checkpoint, or another model's.
+        BenchError: The weights are gone, altered since their features were made, not a checkpoint, or another model's.
     """
     check_weights(backbone)
-    path = Path(backbone.weights)
-    try:
-        model = _with_weights(backbone, path)
-    except Exception as error:
-        reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
-        raise BenchError(
-            f"{path} does not load as weights of {backbone.model}: {reason}", "Name the model they belong to."
-        ) from error
-    return model.eval()
-
-
-def _with_weights(backbone: Backbone, path: Path) -> Any:
-    if backbone.model.startswith("local-dir:"):
-        return open_clip.create_model(backbone.model, precision="fp32")
-    tag = open_clip.get_pretrained_cfg(backbone.model, backbone.pretrained) if backbone.pretrained else {}
     logging.disable(logging.WARNING)  # open_clip warns that the model it makes here has no weights yet
     try:
         model = open_clip.create_model(
             backbone.model,
+            load_weights=False,
             precision="fp32",
             force_quick_gelu=backbone.quick_gelu,
-            force_preprocess_cfg={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
+            force_preprocess_cfg=backbone.preprocess and backbone.preprocess.model_dump(),
             pretrained_text=False,
         )
+    except Exception as error:  # open_clip builds what a folder's configuration says, which can be anything
+        reason = f"open_clip cannot build {backbone.model} ({type(error).__name__}: {str(error).splitlines()[0][:200]})."
+        raise BenchError(reason, "Correct its configuration, or name another model.") from error
     finally:
         logging.disable(logging.NOTSET)
-    _load(model, path)
-    return model
+    _load(model, backbone)
+    return model.eval()
+
+
+def _load(model: Any, backbone: Backbone) -> None:
+    """Put a checkpoint's weights into a model: all of them, and no others."""
+    path = Path(backbone.weights)
+    weights = convert_state_dict(model, read_checkpoint(path).weights)
+    if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
+        weights = convert_to_custom_text_state_dict(weights)  # from before open_clip kept some text towers apart
+    wanted = model.state_dict()
+    for name in {"logit_scale", "logit_bias"} & weights.keys() & wanted.keys():
+        if weights[name].numel() == 1:
+            weights[name] = weights[name].reshape(wanted[name].shape)  # saved as [] by some, as [1] by others
+    if wrong := _differences(weights, wanted):
+        hint = "Name the model they belong to."
+        if any(name.startswith(("text_model.", "vision_model.")) for name in weights):
+            hint = "They are in the form of Hugging Face's transformers: give open_clip's file of them."
+        raise BenchError(f"{path} does not hold the weights of {backbone.model}: {wrong}.", hint)
+    model.load_state_dict(weights)
+
+
+def _differences(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:
+    missing, more = (sorted(a.keys() - b.keys()) for a, b in ((wanted, weights), (weights, wanted)))
+    odd = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
+    found = [
+        f"{len(names)} {what}, such as {names[0]}" for names, what in ((missing, "are missing"), (more, "are none of its")) if names
+    ]
+    if odd:
+        found.append(f"{min(odd)} is {list(weights[min(odd)].shape)}, not {list(wanted[min(odd)].shape)}")
+    return "; ".join(found)
 
 
 def create_tokenizer(backbone: Backbone) -> Any:
-    """The tokenizer of a backbone: a callable from texts to token ids [n, context_length]."""
+    """The tokenizer of a backbone: a callable from texts to token ids [n, context_length].
+
+    Raises:
+        BenchError: Its files are not on this machine.
+    """
     if backbone.bpe:
         return open_clip.SimpleTokenizer(bpe_path=backbone.bpe, context_length=backbone.context_length)
-    return open_clip.get_tokenizer(backbone.model)
+    try:
+        return open_clip.get_tokenizer(backbone.model)
+    except Exception as error:  # transformers looks for files in many places, and says so in many ways
+        fetch = f"python -c \"import open_clip; open_clip.get_tokenizer('{backbone.model}')\""
+        message = f"the tokenizer of {backbone.model} cannot be loaded ({type(error).__name__})."
+        raise BenchError(message, f"Fetch it once where there is a network: {fetch}.", ENVIRONMENT) from error

@@ -24,25 +24,31 @@ CARD = typer.Argument("", help="A dataset (bench datasets), or the path of a car
 IMAGES = typer.Option(None, help="Image root. Default: where CoOp has it below $BENCH_DATA.")
 SPLIT = typer.Option(None, help="Split file, or the folder of the split's lists. Default: below $BENCH_DATA.")
 LABELS = typer.Option(None, help="File of human labels (CIFAR-N's .pt). Default: below $BENCH_DATA.")
-BACKBONE = typer.Option("ViT-B-16", help="open_clip's model name, local-dir:FOLDER, a slug such as ViT-B-16@openai, or embedded.")
-PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai.")
-WEIGHTS = typer.Option(None, help="A weights file instead (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
+BACKBONE = typer.Option(
+    "ViT-B-16", help="open_clip's model name, local-dir:FOLDER, hf-hub:OWNER/NAME, a slug such as ViT-B-16@openai, or embedded."
+)
+PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai: it says which settings belong to them.")
+WEIGHTS = typer.Option(None, help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
 SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Backbone":
     """The backbone that the options name."""
-    from bench.backbones.description import describe, known_backbones
-    from bench.backbones.weights import resolve
+    from bench.backbones.description import check_slug, describe, known_backbones
+    from bench.backbones.weights import assumed, resolve
 
-    if weights is None and not pretrained and not model.startswith("local-dir:"):
+    if weights is None and not pretrained and not model.startswith(("local-dir:", "hf-hub:")):
         if model in known_backbones():
             return describe(model)
         model, _, pretrained = model.partition("@")
         if not pretrained:
             raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
-    return resolve(model, pretrained, weights, slug)
+    chosen = resolve(model, pretrained, weights, slug)
+    if said := assumed(chosen):
+        typer.echo(said, err=True)
+    check_slug(chosen)
+    return chosen
 
 
 def _device(name: str) -> str:

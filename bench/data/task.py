@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.backbones.description import describe
+from bench.backbones.description import EMBEDDED, describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
 from bench.data.noise import Labels, protocol_of, realised_rate
@@ -103,6 +103,14 @@ def features_folder(dataset: str, backbone: str) -> Path:
     return root / backbone
 
 
+@lru_cache(maxsize=64)
+def usable(model: str) -> None:
+    """Whether prompts can be tuned with a backbone's model here; see `bench.backbones.weights.check_text_side`."""
+    from bench.backbones.weights import check_text_side  # noqa: PLC0415 - imports open_clip
+
+    check_text_side(model)
+
+
 @lru_cache(maxsize=256)
 def features_of(dataset: str, backbone: str, part: str) -> FeatureSet:
     """The opened features of a split part ("train", "val" or "test")."""
@@ -113,17 +121,20 @@ def features_version(dataset: str, backbone: str) -> str:
     """The fingerprint of the features a run computes on.
 
     Raises:
-        BenchError: There are none, or they were made with other weights than the backbone's text tower has.
+        BenchError: There are none, they were made with another backbone than the slug names now, or its text side cannot be used.
     """
     parts = [part for part, items in split_of(dataset)._asdict().items() if items]
     found = [features_of(dataset, backbone, part) for part in parts]
-    weights = describe(backbone).sha256
-    if odd := [features for features in found if features.inputs.get("weights", weights) != weights]:
-        raise BenchError(
-            f"the features in {odd[0].folder} were made with other weights than backbone '{backbone}' has.",
-            "Put the weights back, or remove that folder and extract anew.",
-            ENVIRONMENT,
-        )
+    described = describe(backbone)
+    for features in found:
+        if odd := described.contradicts(features.inputs):
+            raise BenchError(
+                f"the features in {features.folder} are not of what backbone '{backbone}' is now ({', '.join(odd)} differ).",
+                "Put its description back, or remove that folder and extract anew.",
+                ENVIRONMENT,
+            )
+    if backbone != EMBEDDED:
+        usable(described.model)
     return digest([features.fingerprint for features in found])
 
 

@@ -126,6 +126,14 @@ def load_backbone(slug: str, device: str = "cpu") -> Backbone:
 @lru_cache(maxsize=2)
 def _load(described: DescribedBackbone, device: str) -> Backbone:
     model = create_model(described)
-    scale = float(model.logit_scale.detach().exp())
     model.visual = nn.Identity()
-    return Backbone(text_tower(model.to(device)), tokens_of(create_tokenizer(described)), scale)
+    return text_side(described, model.to(device))
+
+
+def text_side(described: DescribedBackbone, model: Any) -> Backbone:
+    """The text tower of a loaded model, frozen, with its tokenizer.
+
+    Raises:
+        BenchError: Prompts cannot be tuned with it.
+    """
+    return Backbone(text_tower(model), tokens_of(create_tokenizer(described)), float(model.logit_scale.detach().exp()))

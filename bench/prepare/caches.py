@@ -51,14 +51,13 @@ def problems(cache: Cache) -> list[str]:
     if wrong:
         return wrong
     try:
-        weights = describe(cache.backbone).sha256
-        inputs = open_features(cache.folder).inputs
+        odd = describe(cache.backbone).contradicts(open_features(cache.folder).inputs)
         known = {item.path for item in getattr(read_split(cache.split), cache.part)}
         strange = [path for path in open_features(cache.folder).paths if path not in known]
     except BenchError as error:
         return [f"{cache.folder}: {error.message}"]
-    if "weights" in inputs and inputs["weights"] != weights:
-        wrong.append(f"{cache.folder}: made with other weights than backbone '{cache.backbone}' has")
+    if odd:
+        wrong.append(f"{cache.folder}: not made with what backbone '{cache.backbone}' is now ({', '.join(odd)} differ)")
     if strange:
         wrong.append(f"{cache.folder}: holds {len(strange)} images that the split does not have, such as '{strange[0]}'")
     return wrong

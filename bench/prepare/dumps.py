@@ -98,7 +98,7 @@ def import_dump(made: Prepared, backbone: Backbone, part: str, path: Path) -> in
     """
     items = getattr(made.split, part)
     features = order_rows(path, read_dump(path), items, part)
-    inputs = {"weights": backbone.sha256, "dump": sha256(path), "views": 0, "normalisation": "L2", "split": made.digest}
+    inputs = {**backbone.content, "dump": sha256(path), "views": 0, "normalisation": "L2", "split": made.digest}
     writer = FeatureWriter(made.folder / backbone.slug / part, inputs, features.shape[1], 0)
     held = writer.paths
     new = [i for i, item in enumerate(items) if item.path not in held]

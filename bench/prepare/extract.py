@@ -22,6 +22,7 @@ from torchvision import transforms
 from bench.backbones.description import Backbone
 from bench.backbones.weights import create_model
 from bench.data.features import FeatureWriter
+from bench.engine.backbone import text_side
 from bench.errors import ENVIRONMENT, BenchError
 from bench.prepare.images import Reader
 from bench.seeds import derive
@@ -72,9 +73,7 @@ class Encoder:
     def inputs(self, views: int, split: str) -> dict[str, Any]:
         """All that features depend on: what a cache's fingerprint is a hash of."""
         return {
-            "model": self.backbone.model,
-            "weights": self.backbone.sha256,
-            "quick_gelu": self.backbone.quick_gelu,
+            **self.backbone.content,
             "open_clip": open_clip.__version__,
             "preprocessing": self.preprocessing,
             "views": views,
@@ -89,8 +88,12 @@ def load_encoder(backbone: Backbone, device: str) -> Encoder:
 
     Views are random crops of 8 to 100 % of the area, bicubic, flipped half the time; the clean view is the short side resized
     and the centre cropped.
+
+    Raises:
+        BenchError: The weights cannot be loaded, or prompts cannot be tuned with the text side.
     """
     model = create_model(backbone).to(device)
+    text_side(backbone, model).encode(["a photo."])  # found out now, not after hours of encoding
     config = PreprocessCfg(**model.visual.preprocess_cfg)
     crop = transforms.RandomResizedCrop(config.size, scale=(0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC)
     normalise = transforms.Normalize(config.mean, config.std)
