@@ -135,11 +135,12 @@ def test_training_labels_that_nobody_knows_are_not_called_true(animals, class_fo
 def test_features_of_other_weights_than_the_backbones_are_refused(animals):
     version = features_version("animals", "tiny")
     assert version == features_version("animals", "tiny")
-    described = describe("tiny").model_copy(update={"sha256": "1" * 64})
-    (animals / "features" / "backbones" / "tiny.json").unlink()
-    save_description(described)
-    with pytest.raises(BenchError, match="made with other weights than backbone 'tiny'"):
-        features_version("animals", "tiny")
+    described = describe("tiny")
+    for change, name in (({"sha256": "1" * 64}, "weights"), ({"quick_gelu": True}, "quick_gelu"), ({"config": "2" * 64}, "config")):
+        (animals / "features" / "backbones" / "tiny.json").unlink()
+        save_description(described.model_copy(update=change))
+        with pytest.raises(BenchError, match=rf"are not of what backbone 'tiny' is now \({name} differ\)"):
+            features_version("animals", "tiny")
 
 
 def test_the_noise_command_shows_what_runs_get(animals, monkeypatch):
