@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.nce import normalised_ce
 from methods.registry import register
 
 
@@ -24,4 +25,4 @@ class NCEMAE(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + β (1 - p_y), [B]."""
-        return self.alpha * batch.log_p_y / batch.log_p.sum(dim=1) + self.beta * (1 - batch.p_y)
+        return self.alpha * normalised_ce(batch) + self.beta * (1 - batch.p_y)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.nce import normalised_ce
 from methods.registry import register
 
 
@@ -25,5 +26,4 @@ class NCERCE(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + 9.21 β (1 - p_y), [B]."""
-        nce = batch.log_p_y / batch.log_p.sum(dim=1)
-        return self.alpha * nce - self.beta * math.log(1e-4) * (1 - batch.p_y)
+        return self.alpha * normalised_ce(batch) - self.beta * math.log(1e-4) * (1 - batch.p_y)

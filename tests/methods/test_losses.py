@@ -51,6 +51,16 @@ def divergence(views: list[Array], y: int, pi: float) -> float:
     return float(total / (-(1 - pi) * np.log(1 - pi)))
 
 
+def normalised_negative(p: Array, y: int) -> float:
+    above = np.log(np.maximum(p, 1e-7)) - np.log(1e-7)
+    return float(1 - above[y] / above.sum())
+
+
+def eps_softmax(p: Array, y: int) -> float:
+    q = (p + 1e5 * onehot(int(p.argmax()), len(p))) / (1e5 + 1)
+    return float(-0.01 * np.log(max(q[y], 1e-8)) + 5 * np.abs(p - onehot(y, len(p))).sum())
+
+
 REFERENCE = {
     "coop_ce": ce,
     "mae": mae,
@@ -68,6 +78,16 @@ REFERENCE = {
     "dspt": lambda p, y: ce(softmax(p), y),
     "dspt_t": lambda p, y: ce(softmax(p / 0.5), y),
     "mae_lse": lambda p, y: (1 - p[y]) + np.log(np.exp(p).sum()) - 1,
+    "nce": nce,
+    "aul": lambda p, y: ((5.5 - p[y]) ** 3 - 4.5**3) / 3,
+    "ael": lambda p, y: np.exp(-p[y] / 2.5),
+    "nce_agce": lambda p, y: nce(p, y) + 4 * (7**1.5 - (6 + p[y]) ** 1.5) / 1.5,
+    "nce_aul": lambda p, y: nce(p, y) + 4 * ((6.3 - p[y]) ** 1.5 - 5.3**1.5) / 1.5,
+    "nce_ael": lambda p, y: nce(p, y) + 4 * np.exp(-p[y] / 5),
+    "anl_ce": lambda p, y: 5 * nce(p, y) + 5 * normalised_negative(p, y),
+    "jal_ce": lambda p, y: 5 * nce(p, y) + ((p - 20 * onehot(y, len(p))) ** 2).mean(),
+    "eps_softmax": eps_softmax,
+    "focal": lambda p, y: (1 - p[y]) ** 0.5 * ce(p, y),
 }
 
 
@@ -87,7 +107,8 @@ def test_value_and_gradient(name, classes, spread, make_batch, differences):
     for b in range(len(y)):
         assert loss[b].item() == pytest.approx(REFERENCE[name](softmax(z[b]), y[b]), rel=1e-10, abs=1e-12)
         expected = differences(lambda row, b=b: REFERENCE[name](softmax(row), y[b]), z[b])
-        np.testing.assert_allclose(gradient[0, b].numpy(), expected, rtol=1e-5, atol=1e-8)
+        rounding = 1e-8 * max(1.0, loss[b].item())  # of the differences
+        np.testing.assert_allclose(gradient[0, b].numpy(), expected, rtol=1e-5, atol=rounding)
 
 
 def test_every_plain_loss_has_a_reference():
@@ -96,7 +117,7 @@ def test_every_plain_loss_has_a_reference():
     from methods.registry import names
 
     own = {name for name in names() if is_plain(create(name))}
-    assert own - {"gjs", "mixup"} == set(REFERENCE)  # these two are below
+    assert own - {"gjs", "mixup", "logit_clip"} == set(REFERENCE)  # these three are below
 
 
 def test_gjs_of_two_views(make_batch, differences):
@@ -112,6 +133,24 @@ def test_gjs_of_two_views(make_batch, differences):
 
         assert loss[b].item() == pytest.approx(reference(views[:, b]), rel=1e-10)
         np.testing.assert_allclose(gradient[:, b].numpy(), differences(reference, views[:, b]), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("norm", "clipped"), [(0.5, 0.5), (2.0, 1.0)])
+def test_logit_clip_bounds_the_norm_in_units_of_the_logit_scale(norm, clipped, make_batch, differences):
+    """A sample of norm 2 · scale learns as one of norm scale would, one of half the scale as by CE."""
+    z, y = draw(5, 1.0)
+    z *= norm / np.linalg.norm(z, axis=1, keepdims=True)
+    batch = make_batch(z, y)
+    batch.scale = 7.0
+    loss = create("logit_clip").loss(batch)
+    (gradient,) = torch.autograd.grad(loss.sum(), batch.images)
+    for b in range(len(y)):
+
+        def reference(row: Array, b: int = b) -> float:
+            return ce(softmax(7 * row * min(1.0, 1 / np.linalg.norm(row))), y[b])
+
+        assert loss[b].item() == pytest.approx(ce(softmax(7 * clipped * z[b] / norm), y[b]), rel=1e-10)
+        np.testing.assert_allclose(gradient[0, b].numpy(), differences(reference, z[b]), rtol=1e-5, atol=1e-8)
 
 
 def test_elr_over_three_visits(make_batch, make_task):
