@@ -14,7 +14,7 @@ from bench.data.noise import check_rate
 from bench.data.task import task_digest
 from bench.errors import BenchError, invalid, nearest
 from bench.files import parse_toml, read_text, resolved
-from bench.presets import PRESETS
+from bench.presets import PARAMS, PRESETS
 from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec
 from methods import registry
 
@@ -131,20 +131,20 @@ def _typed(method: str, key: str, default: Any, value: Any) -> Any:
     return value
 
 
-def expand_methods(entries: list[str | dict[str, Any]]) -> list[MethodSpec]:
-    """The methods a grid names, each once.
+def expand_methods(entries: list[str | dict[str, Any]], preset: str = "") -> list[MethodSpec]:
+    """The methods a grid names, each once; what a grid leaves open is as the preset's paper has it, else the method's default.
 
     Raises:
         BenchError: An unknown name or hyper-parameter, or a glob that matches nothing.
     """
-    known, found = registry.names(), []
+    known, papers, found = registry.names(), PARAMS.get(preset, {}), []
     for entry in entries:
         options = {"name": entry} if isinstance(entry, str) else dict(entry)
         pattern = str(options.pop("name", ""))
         matches = fnmatch.filter(known, pattern)
         if not matches:
             raise BenchError(f"no method is called '{pattern}'.", nearest(pattern, known))
-        found += [_fill(name, chosen) for name in matches for chosen in _products(options)]
+        found += [_fill(name, papers.get(name, {}) | chosen) for name in matches for chosen in _products(options)]
     return list({spec.model_dump_json(): spec for spec in found}.values())
 
 
@@ -231,7 +231,7 @@ def _task(dataset: str) -> str:
 def _cells(grid: Grid) -> Iterator[RunSpec]:
     """Every combination, before exclusions. A method without training is one cell per dataset and backbone."""
     trains, noises = expand_train(grid.preset, grid.train), expand_noise(grid.noise)
-    methods, datasets = expand_methods(grid.methods), expand_datasets(grid.datasets)
+    methods, datasets = expand_methods(grid.methods, grid.preset), expand_datasets(grid.datasets)
     settings = len(grid.backbones) * len(grid.shots) * len(noises) * len(grid.seeds) * len(trains)
     _limit(len(methods) * len(datasets) * settings)
     for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):

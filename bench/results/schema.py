@@ -46,7 +46,7 @@ COLUMNS = (
     Column("backbone", str, "spec", "the backbone's name", ""),
     Column("noise", str, "spec", "the noise protocol; clean at rate 0"),
     Column("noise_digest", str, "record", "digest of the given labels: equal for runs that must have the same", ""),
-    Column("preset", str, "record", "the training preset and what the grid changed of it", ""),
+    Column("preset", str, "record", "the training preset that the run equals, or the nearest and what differs", ""),
     Column("train", str, "spec", "the training protocol, as JSON", "{}"),
     Column("features", str, "spec", "version of the cached features", ""),
     Column("error", str, "record", "of a failure: the error's last line", ""),

@@ -16,21 +16,20 @@ from bench.data.cards import Card, load_card
 from bench.data.noise import identifiable
 from bench.engine.outcome import Outcome
 from bench.plan import Cell, cell_text, method_label
-from bench.presets import PRESETS
+from bench.presets import title_of
 from bench.results.schema import check_declared
 from bench.results.store import Record
-from bench.spec import RunSpec, TrainSpec
+from bench.spec import RunSpec
 from methods import registry
 
 
-def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], preset: str = "", log: str = "") -> Record:
+def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], log: str = "") -> Record:
     """The record of a run that ended: what `bench.results.schema` declares, and the specification.
 
     Args:
         cell: The run, with its versions and id.
         outcome: What the engine gave back. Metrics that are not finite are stored as None.
         environment: Where it ran (`environment`).
-        preset: The grid's preset, if the run is of one.
         log: The worker's log, relative to the store.
 
     Raises:
@@ -44,7 +43,7 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], p
         "spec": spec.asked, "versions": cell.versions, "title": cell_text(spec),
         "label": method_label(spec.method.name, spec.method.params), "method_title": method.title,
         "oracle": method.oracle, "tunes": getattr(method, "tunes", "prompt"),
-        "preset": preset_title(spec.train, preset), **_card_columns(card, spec, outcome),
+        "preset": title_of(spec.train), **_card_columns(card, spec, outcome),
         "noise_digest": outcome.noise_digest,
         "metrics": plain(outcome.metrics), "history": plain(outcome.history),
         "error": outcome.error, "traceback": outcome.traceback,
@@ -60,14 +59,6 @@ def _card_columns(card: Card, spec: RunSpec, outcome: Outcome) -> dict[str, Any]
         "num_test": card.counts.get("test") if predictions is None else len(predictions),
         "identifiable": identifiable(spec.noise.protocol, spec.noise.rate, classes),
     }
-
-
-def preset_title(train: TrainSpec | None, preset: str) -> str:
-    """The preset and what the grid overrides of it: `coop50, lr=0.01`."""
-    if train is None or preset not in PRESETS:
-        return ""
-    usual = PRESETS[preset].model_dump()
-    return ", ".join([preset, *(f"{key}={value}" for key, value in train.model_dump().items() if value != usual[key])])
 
 
 def files_of(outcome: Outcome, *, keep_context: bool) -> dict[str, bytes]:

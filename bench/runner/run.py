@@ -94,7 +94,7 @@ def run_grid(
         _remember(grid, plan, store)
         if plan.shards:
             owner = Claims(root)
-            works = _works(devices[: len(plan.shards)], root, owner.owner, plugins=tuple(plugins), preset=grid.preset,
+            works = _works(devices[: len(plan.shards)], root, owner.owner, plugins=tuple(plugins),
                            keep_context=keep_context, train=train)  # fmt: skip
             _train(plan, Pool(store, works, owner, make_reporter(style, tally), stall), quiet=style == "quiet")
     except OSError as error:

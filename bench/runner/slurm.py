@@ -68,7 +68,7 @@ class ShardJob:
         cells = [cell for cell in make_plan(self.grid, Store(self.root)).cells if cell.run_id in run_ids]
         error = f"the run alone takes longer than the job's limit of {self.minutes} minutes"
         outcomes = [Outcome(cell.spec, "failed", error=error, traceback="Submit it again with a longer --time.") for cell in cells]
-        work = Work(root=self.root, device="cpu", threads=1, preset=self.grid.preset)
+        work = Work(root=self.root, device="cpu", threads=1)
         store_outcomes(Store(self.root), cells, outcomes, work, lambda _: None)
 
 

@@ -39,7 +39,6 @@ class Work:
     threads: int
     processes: int = 1  # workers on this device
     plugins: tuple[Path, ...] = ()
-    preset: str = ""
     keep_context: bool = False
     log: str = ""  # relative to the store
     train: Train | None = None  # in place of the engine's `train_stack`, for tests
@@ -103,7 +102,7 @@ def store_outcomes(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outco
     """
 
     def write(cell: Cell, outcome: Outcome) -> Record:
-        record = build_record(cell, outcome, environment(work.device), work.preset, work.log)
+        record = build_record(cell, outcome, environment(work.device), work.log)
         store.write(record, files_of(outcome, keep_context=work.keep_context))
         return record
 

@@ -81,5 +81,5 @@ def filled(grid: Grid, tmp_path: Path, fake) -> Store:
         if number == 0:
             outcome.status, outcome.error, outcome.traceback = "failed", "NaN loss", "Traceback …"
         files = {} if number == 0 else files_of(outcome, keep_context=False)
-        store.write(build_record(cell, outcome, {"torch": "2"}, "demo", "logs/a.log"), files)
+        store.write(build_record(cell, outcome, {"torch": "2"}, "logs/a.log"), files)
     return store

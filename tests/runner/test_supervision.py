@@ -75,7 +75,7 @@ def test_a_grid_runs_once_and_a_second_start_finds_it_done(grid, root, fake):
     assert record["metrics"]["accuracy"] == expected.metrics["accuracy"]
     assert record["metrics"]["ece"] is None  # NaN is no JSON
     assert record["label"] == "coop_ce"
-    assert (record["domain"], record["num_classes"], record["num_test"], record["preset"]) == ("in", 3, 18, "demo")
+    assert (record["domain"], record["num_classes"], record["num_test"], record["preset"]) == ("in", 3, 18, "embedded")
     assert (record["oracle"], record["identifiable"], record["source"]) == (None, True, "run")
     assert (root / record["log"]).is_file()
     assert np.array_equal(np.load(store.folder(cell.run_id) / "predictions.npy"), expected.predictions)
