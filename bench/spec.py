@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from pathlib import PurePath
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Frozen(BaseModel):
@@ -53,11 +53,22 @@ class TrainSpec(Frozen):
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=32, ge=1)
     drop_last: bool = True  # drop the last incomplete batch where there are at least `batch_size` samples
-    n_ctx: int = Field(default=16, ge=1)  # context tokens, from N(0, .02)
-    ctx_init: str = ""  # words to initialise the context with instead; their tokens replace `n_ctx`
+    ctx_init: Literal["random", "words", "template"] = "random"  # N(0, .02); `ctx_words`; the words of the card's own template
+    ctx_words: str = ""  # e.g. "a photo of a", for ctx_init = "words"
+    n_ctx: int = Field(default=16, ge=0)  # context tokens; 0: as many as the words have; more: N(0, .02) in front of the words
     class_position: Literal["end", "middle", "front"] = "end"
     class_specific: bool = False  # CSC: a context of its own for every class
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> Self:
+        if (self.ctx_init == "words") != bool(self.ctx_words.strip()):
+            raise ValueError('ctx_words goes with ctx_init = "words", e.g. ctx_words = "a photo of a"')
+        if self.ctx_init == "random" and self.n_ctx == 0:
+            raise ValueError('a random context needs a length: set n_ctx (CoOp: 16), or ctx_init = "template"')
+        if self.ctx_init == "template" and self.class_position != "end":
+            raise ValueError('ctx_init = "template" puts the class name where the template has it: leave class_position at "end"')
+        return self
 
 
 class RunSpec(Frozen):

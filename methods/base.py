@@ -124,7 +124,7 @@ class Method:
     train: ClassVar[bool] = True  # False: nothing is learned, the card's template is scored
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
     nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method
-    learns_little: ClassVar[str] = ""  # why it may gain little over zero-shot even from clean labels, where it does
+    learns_little: ClassVar[str] = ""  # why it may gain little over its start even from clean labels, where it does
     name: ClassVar[str] = ""  # set by @register
     title: ClassVar[str] = ""  # the name as papers write it ("CoOp"); the registered name where the class says none of its own
 

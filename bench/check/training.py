@@ -22,18 +22,18 @@ from bench.presets import PRESETS
 from bench.spec import NoiseSpec, RunSpec
 from methods import registry
 
-DATASET, BACKBONE = "fashion_mnist", "embedded"  # zero-shot is poor there, so tuning has much to gain
+DATASET, BACKBONE = "fashion_mnist", "embedded"  # tuning has much to gain there
 CLEAN, NOISY = NoiseSpec(), NoiseSpec(protocol="symmetric", rate=0.25)
 SHORT, LONG = 3, 15  # epochs
 TOLERANCE = 1e-3  # of how far the context moves, between two ways of stacking, after SHORT epochs
-GAIN = 5.0  # points above zero-shot that count as learning; cross entropy gains several times as many
+GAIN = 20.0  # points above the random start that count as learning; cross entropy gains about three times as many
 
 Alter = Callable[[TaskData], TaskData]
 
 
 def spec_of(method: str, noise: NoiseSpec, epochs: int, seed: int = 1) -> RunSpec:
-    """A run of the embedded protocol: 16 shots, 8 views."""
-    train = PRESETS["embedded"].model_copy(update={"epochs": epochs})
+    """A short run of CoOp's protocol: 16 shots, 8 views, from random tokens, where there is most to learn."""
+    train = PRESETS["coop50"].model_copy(update={"epochs": epochs})
     base = {"dataset": DATASET, "task": task_digest(DATASET), "backbone": BACKBONE, "views": 8, "shots": 16}
     return RunSpec(method=expand_methods([method])[0], noise=noise, seed=seed, train=train, **base)
 
@@ -54,7 +54,8 @@ def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Ou
     arrays = Arrays(zero_shot, backbone.scale)
     members = [Member(spec, alter(load_task(spec, logits)), arrays) for spec in specs]
     assert specs[0].train is not None
-    outcomes = Stack(members, TextFeatures(backbone, card.class_names, specs[0].train), backbone, None).run(keep_context=True)
+    features = TextFeatures(backbone, card.class_names, specs[0].train, card.templates[0])
+    outcomes = Stack(members, features, backbone, None).run(keep_context=True)
     for outcome in outcomes:
         if outcome.status == "failed":
             raise NotConforming(f"{outcome.spec.method.name} on {DATASET}: the run fails with {outcome.error}")
@@ -109,8 +110,8 @@ def check_clean_labels(name: str) -> str:
 def check_learns(name: str) -> str:
     """It learns where tuning gains much, from clean labels."""
     metrics = train([spec_of(name, CLEAN, LONG)])[0].metrics
-    gain = metrics["accuracy"] - metrics["zero_shot"]
-    seen = f"{DATASET}, {LONG} epochs, clean labels: {metrics['accuracy']:.1f} %, zero-shot {metrics['zero_shot']:.1f} %"
+    gain = metrics["accuracy"] - metrics["start"]
+    seen = f"{DATASET}, {LONG} epochs, clean labels: {metrics['accuracy']:.1f} %, at the start {metrics['start']:.1f} %"
     excuse = registry.load(name).learns_little
     if gain < GAIN and not excuse:
         raise NotConforming(f"{seen}; it has to gain {GAIN:g} points, or say in `learns_little` why it cannot")

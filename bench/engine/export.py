@@ -50,7 +50,7 @@ def export(store: Store, run_id: str, out: Path, device: str = "cpu") -> list[Pa
     assert spec.train is not None
     backbone, card = load_backbone(spec.backbone, device), load_card(spec.dataset)
     contexts = torch.from_numpy(load_arrays(kept.read_bytes())["context"]).to(device)  # [K, n_ctx, W]
-    features = TextFeatures(backbone, card.class_names, spec.train)
+    features = TextFeatures(backbone, card.class_names, spec.train, card.templates[0])
     with torch.no_grad():
         text = features(contexts)[0]  # [C, D]; the first context is the one that classifies
     out.mkdir(parents=True, exist_ok=True)

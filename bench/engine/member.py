@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.data.task import TaskData
 from bench.engine.apart import Apart
 from bench.engine.arrays import Arrays
-from bench.engine.metrics import accuracy, belief_quality, calibration_error
+from bench.engine.metrics import accuracy, belief_quality, calibration_error, distance_from
 from bench.engine.optim import learning_rate
 from bench.engine.outcome import Outcome
 from bench.results.schema import LAST_EPOCH, check_declared
@@ -71,6 +71,7 @@ class Member:
         self.shares: Tensor | None = None  # [2] the gradient's parts (`Gradient.shares`), measured in the epoch's first step
         self.losses: list[Tensor] = []
         self.steps = 0
+        self.start_accuracy: float | None = None  # on test, before the first step; None where nothing is trained
         self.failure: tuple[str, str] | None = None  # its error's last line and traceback
 
     @property
@@ -105,6 +106,10 @@ class Member:
             drop_last=self.spec.train.drop_last,
         )
         self.method.start(task)
+
+    def measure_start(self, text: Tensor) -> None:
+        """Note how right the run is before its first step, from its text features [K, C, D]."""
+        self.start_accuracy = accuracy(self.method.scores(text, self.test, self.scale), self.test_true)
 
     def epoch_batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches of sample positions: the method's own, or all samples shuffled as CoOp's loader does."""
@@ -201,9 +206,13 @@ class Member:
         scores = self.method.scores(text, self.test, self.scale)
         given, true = (torch.from_numpy(labels).to(text.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.method.scores(text, torch.from_numpy(self.data.val).to(text.device), self.scale)
+        zero_shot = self.scale * self.test @ self.zero_shot.T  # [T, C]
+        now = accuracy(scores, self.test_true)
         metrics = {
-            "accuracy": accuracy(scores, self.test_true),
-            "zero_shot": accuracy(self.test @ self.zero_shot.T, self.test_true),
+            "accuracy": now,
+            "start": now if self.start_accuracy is None else self.start_accuracy,
+            "zero_shot": accuracy(zero_shot, self.test_true),
+            **distance_from(zero_shot, scores),
             "ece": calibration_error(scores, self.test_true),
             "val_noisy": accuracy(val, given),
             "val_clean": accuracy(val, true) if self.data.true_known else None,

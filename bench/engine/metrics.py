@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -21,6 +22,20 @@ def calibration_error(scores: Tensor, labels: Tensor) -> float:
     bins = (confidence * BINS).long().clamp(max=BINS - 1)
     sums = torch.zeros(BINS, dtype=torch.float64, device=gap.device).index_add(0, bins, gap)
     return float(sums.abs().sum() / len(labels) * 100)
+
+
+def distance_from(zero_shot: Tensor, scores: Tensor) -> dict[str, float]:
+    """How far a model has moved from the prior, from both models' logits [N, C].
+
+    Returns:
+        zero_shot_agreement: The percent of samples that both predict alike.
+        zero_shot_kl: The mean of KL(zero-shot's probabilities, the model's), in nats.
+    """
+    prior, now = zero_shot.double().log_softmax(dim=1), scores.double().log_softmax(dim=1)
+    return {
+        "zero_shot_agreement": float((scores.argmax(dim=1) == zero_shot.argmax(dim=1)).double().mean() * 100),
+        "zero_shot_kl": float(F.kl_div(now, prior, reduction="batchmean", log_target=True)),
+    }
 
 
 def belief_quality(belief: Tensor, clean: NDArray[np.bool_]) -> dict[str, float | None]:

@@ -29,6 +29,7 @@ class TextFeatures:
         backbone: Tower and tokenizer.
         names: C class names.
         train: The prompt's layout and the towers' precision.
+        template: The card's zero-shot template, for contexts that start from it.
         path: "auto" takes the shared path where it fits and agrees with the plain one on these names.
 
     Raises:
@@ -36,10 +37,15 @@ class TextFeatures:
     """
 
     def __init__(
-        self, backbone: Backbone, names: Sequence[str], train: TrainSpec, path: Literal["auto", "plain", "shared"] = "auto"
+        self,
+        backbone: Backbone,
+        names: Sequence[str],
+        train: TrainSpec,
+        template: str = "",
+        path: Literal["auto", "plain", "shared"] = "auto",
     ) -> None:
-        self.backbone, self.train = backbone, train
-        self.prompts = make_prompts(backbone, names, train)
+        self.backbone, self.train, self.template = backbone, train, template
+        self.prompts = make_prompts(backbone, names, train, template)
         reason = "asked for" if path == "plain" else why_not_shared(backbone.tower, train)
         if reason and path == "shared":
             raise BenchError(f"the shared path cannot be used: {reason}.", "Use the plain path.")
@@ -82,7 +88,8 @@ class TextFeatures:
     @torch.no_grad()
     def _gap(self) -> float:
         """The largest difference between the paths' features, on random contexts and all class names."""
-        context = initial_contexts(self.backbone, self.train, seed=0, contexts=1, classes=len(self.prompts.sequences))
+        classes = len(self.prompts.sequences)
+        context = initial_contexts(self.backbone, self.train, seed=0, contexts=1, classes=classes, template=self.template)
         fast = self.path(context)[0]
         gaps = []
         for first in range(0, len(self.prompts.sequences), AT_ONCE):

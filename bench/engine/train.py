@@ -89,7 +89,7 @@ def train_stack(
     train = specs[0].train
     if train is None:
         return [_template(member) for member in members]
-    features = TextFeatures(backbone, card.class_names, train)
+    features = TextFeatures(backbone, card.class_names, train, card.templates[0])
     limit = features.max_stack(max_stack, processes)
     outcomes: list[Outcome] = []
     for part in _parts(members, limit):
@@ -142,7 +142,9 @@ class Stack:
         for member in members:
             train, count = member.spec.train, member.method.contexts
             assert train is not None
-            firsts.append(initial_contexts(backbone, train, member.spec.seed, count, len(member.zero_shot)))
+            card = member.data.card
+            first = initial_contexts(backbone, train, member.spec.seed, count, len(member.zero_shot), card.name, card.templates[0])
+            firsts.append(first)
             self.slots.append(torch.arange(total, total + count, device=firsts[0].device))
             total += count
         self.contexts = torch.cat(firsts)  # [S, (C,) n_ctx, W]
@@ -169,6 +171,9 @@ class Stack:
         started = time.perf_counter()
         for i in self.alive():
             self.members[i].guard(self.members[i].start)
+        with torch.no_grad():
+            for i, at_start in self.text().items():
+                self.members[i].guard(self.members[i].measure_start, at_start)
         for epoch in range(self.epochs):
             self._epoch(epoch)
             if self._measured(epoch):

@@ -282,7 +282,7 @@ def test_a_method_that_learns_too_little_has_to_say_why(add, monkeypatch):
             return -1e-6 * batch.log_p_y
 
     add(Broken)
-    assert "it has to gain 5 points, or say in `learns_little`" in check("broken", "learns").reason
+    assert "it has to gain 20 points, or say in `learns_little`" in check("broken", "learns").reason
     monkeypatch.setattr(Broken, "learns_little", "it barely moves, on purpose")
     assert check("broken", "learns").reason.endswith("(it barely moves, on purpose)")
 

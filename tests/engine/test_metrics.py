@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.engine.metrics import accuracy, belief_quality, calibration_error
+from bench.engine.metrics import accuracy, belief_quality, calibration_error, distance_from
 
 
 def test_accuracy_is_percent():
@@ -31,3 +31,10 @@ def test_belief_quality_by_hand():
 def test_belief_without_wrong_labels_or_without_belief():
     none = belief_quality(torch.zeros(3), np.array([True, True, True]))
     assert none == {"belief_precision": None, "belief_recall": 0.0, "belief_auroc": None}
+
+
+def test_distance_from_the_prior_by_hand():
+    prior, now = torch.tensor([[0.5, 0.5], [0.9, 0.1]]), torch.tensor([[0.25, 0.75], [0.9, 0.1]])
+    found = distance_from(prior.log(), now.log())
+    expected = (0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)) / 2
+    assert found == {"zero_shot_agreement": 50.0, "zero_shot_kl": pytest.approx(expected, abs=1e-7)}

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.spec import TrainSpec
 from tests.engine.conftest import VISION, backbone_of, tiny, tokenizer
 
-WORDS = TrainSpec(ctx_init="a photo of a")
+WORDS = TrainSpec(ctx_init="words", ctx_words="a photo of a", n_ctx=0)
 DOUBLE = {
     kind: (tiny(kind, torch.float64), backbone_of(tiny(kind, torch.float64)))
     for kind in ("clip", "quick_gelu", "custom", "shallow", "siglip")
@@ -34,7 +34,7 @@ def encode(model, texts):
 @pytest.mark.parametrize("path", ["shared", "plain"])
 def test_context_of_words_gives_what_encode_text_gives(kind, path):
     model, backbone = DOUBLE[kind]
-    features = TextFeatures(backbone, NAMES, WORDS, path)
+    features = TextFeatures(backbone, NAMES, WORDS, path=path)
     context = initial_contexts(backbone, WORDS, seed=1, contexts=1, classes=len(NAMES)).expand(2, -1, -1)
     expected = encode(model, [f"a photo of a {name}." for name in NAMES])
     for found in features(context):
@@ -122,7 +122,7 @@ def test_half_precision_is_as_close_as_its_digits_allow(half):
     """On the CPU: the path through the tower is the one that CUDA takes."""
     backbone = backbone_of(tiny())
     features = TextFeatures(
-        backbone, NAMES, WORDS.model_copy(update={"precision": {torch.float16: "fp16"}.get(half, "bf16")}), "shared"
+        backbone, NAMES, WORDS.model_copy(update={"precision": {torch.float16: "fp16"}.get(half, "bf16")}), path="shared"
     )
     contexts = torch.cat([initial_contexts(backbone, WORDS, seed, 1, len(NAMES)) for seed in (1, 2)]).requires_grad_()
     at_text = torch.randn(2, len(NAMES), 24, generator=torch.Generator().manual_seed(0))
@@ -223,9 +223,9 @@ def test_disagreeing_paths_fall_back_to_plain_and_say_so(monkeypatch, caplog):
 def test_the_path_is_chosen_and_explained():
     backbone = DOUBLE["clip"][1]
     assert TextFeatures(backbone, NAMES, WORDS).reason.startswith("shared path: causal tower")
-    assert TextFeatures(backbone, NAMES, WORDS, "plain").reason == "plain path: asked for"
+    assert TextFeatures(backbone, NAMES, WORDS, path="plain").reason == "plain path: asked for"
     with pytest.raises(BenchError, match="not causal"):
-        TextFeatures(DOUBLE["siglip"][1], NAMES, WORDS, "shared")
+        TextFeatures(DOUBLE["siglip"][1], NAMES, WORDS, path="shared")
 
 
 def test_bad_names_are_named():
@@ -271,7 +271,7 @@ def test_contexts_of_words_begin_near_them_and_apart(specific):
     assert 0.01 < float((three[2] - three[1]).std()) < 0.05
 
 
-def test_initial_contexts_depend_on_the_seed_alone_and_begin_alike():
+def test_initial_contexts_of_several_begin_as_one_does():
     backbone = DOUBLE["clip"][1]
     one, two = (initial_contexts(backbone, TrainSpec(), 5, k, 3) for k in (1, 2))
     assert one.shape == (1, 16, 32)

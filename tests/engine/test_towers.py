@@ -10,7 +10,7 @@ from bench.engine.text import TextFeatures
 from bench.spec import TrainSpec
 
 NAMES = ["cat", "sea lion", "sea horse", "737-200"]
-WORDS = TrainSpec(ctx_init="a photo of a")
+WORDS = TrainSpec(ctx_init="words", ctx_words="a photo of a", n_ctx=0)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ def test_a_run_alone_is_plain_coop(backbone):
     member = make_member(backbone, make_spec("coop_ce"))
     (outcome,) = train(backbone, member)
     reference = make_member(backbone, make_spec("coop_ce"))
-    context = initial_contexts(backbone, TRAIN, 1, 1, len(CLASSES))[0].requires_grad_()
+    context = initial_contexts(backbone, TRAIN, 1, 1, len(CLASSES), "synthetic")[0].requires_grad_()
     optimiser = torch.optim.SGD([context], lr=1, momentum=TRAIN.momentum, weight_decay=TRAIN.weight_decay)
-    plain = TextFeatures(backbone, CLASSES, TRAIN, "plain")
+    plain = TextFeatures(backbone, CLASSES, TRAIN, path="plain")
     for epoch in range(TRAIN.epochs):
         optimiser.param_groups[0]["lr"] = outcome.history["lr"][epoch]
         for index in reference.epoch_batches(epoch):
@@ -43,7 +43,7 @@ def test_a_run_alone_is_plain_coop(backbone):
             torch.nn.functional.cross_entropy(logits, reference.given[index]).backward()
             optimiser.step()
     np.testing.assert_allclose(outcome.context[0], context.detach().numpy(), atol=2e-5)
-    assert np.abs(outcome.context[0] - initial_contexts(backbone, TRAIN, 1, 1, 5)[0].numpy()).max() > 1e-3
+    assert np.abs(outcome.context[0] - initial_contexts(backbone, TRAIN, 1, 1, 5, "synthetic")[0].numpy()).max() > 1e-3
 
 
 def test_stacked_agrees_with_alone_and_repeats_to_the_bit(backbone):
@@ -155,7 +155,7 @@ def test_only_a_declared_oracle_is_told_what_nobody_knows(backbone, name, labels
 
 @pytest.mark.parametrize(("kind", "layout"), [
     ("clip", {"class_position": "front"}), ("clip", {"class_position": "middle"}), ("clip", {"class_specific": True}),
-    ("clip", {"ctx_init": "a photo of a"}), ("siglip", {}), ("quick_gelu", {}), ("custom", {}),
+    ("clip", {"ctx_init": "words", "ctx_words": "a photo of a", "n_ctx": 0}), ("siglip", {}), ("quick_gelu", {}), ("custom", {}),
 ])  # fmt: skip
 def test_every_layout_and_tower_trains(kind, layout):
     backbone = backbone_of(tiny(kind))
@@ -211,13 +211,13 @@ def test_stack_size_is_capped_by_contexts(backbone):
     assert [len(part) for part in _parts(members, 1)] == [1, 1, 1, 1]
     features = TextFeatures(backbone, CLASSES, TRAIN)
     assert features.max_stack(3) == 3
-    assert TextFeatures(backbone, CLASSES, TRAIN, "plain").max_stack(7) == 7
+    assert TextFeatures(backbone, CLASSES, TRAIN, path="plain").max_stack(7) == 7
 
 
 @pytest.mark.parametrize("path", ["shared", "plain"])
 def test_processes_share_the_free_memory(backbone, path, monkeypatch):
     monkeypatch.setattr("bench.engine.text._free_memory", lambda device: 2.0**30)
-    features = TextFeatures(backbone, CLASSES, TRAIN, path)
+    features = TextFeatures(backbone, CLASSES, TRAIN, path=path)
     alone, together = features.max_stack(None), features.max_stack(None, processes=4)
     assert together == pytest.approx(alone / 4, abs=1)
 
