@@ -99,6 +99,8 @@ def report(
         console().print(render.terminal(table))
     for line in made.headline:
         console().print(line, markup=False, highlight=False)
+    for damaged in loaded.passed_over:
+        typer.echo(f"passed over: {damaged}", err=True)
     for note in analysis.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"report: {made.folder}", err=True)

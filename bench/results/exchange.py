@@ -18,6 +18,7 @@ from bench.errors import BenchError, nearest
 from bench.files import read_text, replacing, sha256, write_text
 from bench.results.frame import SCHEMA, load
 from bench.results.schema import COLUMNS, SCHEMA_VERSION
+from bench.results.store import Store
 from bench.spec import canonical, digest
 
 DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
@@ -42,11 +43,12 @@ def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
     Raises:
         BenchError: No grid of this name was run into the store.
     """
-    grids = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((source / "grids").glob("*.json"))}
+    grids = Store(source).grids()
     if grid and grid not in grids:
         raise BenchError(f"no grid '{grid}' was run into {source}.", nearest(grid, grids))
     asked = [grids[grid]] if grid else list(grids.values())
-    table = load(source).table.sort_by("run_id")
+    loaded = load(source)
+    table = loaded.table.sort_by("run_id")
     if grid:
         table = table.filter(pc.is_in(table["run_id"], pa.array(grids[grid]["run_ids"], pa.string())))
     histories = pa.array([_rounded(text) for text in table["history"].to_pylist()], pa.string())
@@ -58,6 +60,7 @@ def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "sha256": sha256(path),
         "runs": table.num_rows,
+        "passed_over": len(loaded.passed_over),
         "failed": sum(status == "failed" for status in table["status"].to_pylist()),
         "bench": __version__,
         "commands": sorted({item["command"] for item in asked}),

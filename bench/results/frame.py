@@ -5,7 +5,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.errors import BenchError
-from bench.files import read_json, replacing, sha256
+from bench.files import read_json, replacing, sha256, write_text
 from bench.results.schema import COLUMNS as DECLARED
-from bench.results.schema import SCHEMA_VERSION, Column
-from bench.results.store import Record, Store
+from bench.results.schema import SCHEMA_VERSION, Column, check_row
+from bench.results.store import Record, Store, digest_of
 from bench.spec import canonical
 
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
@@ -39,7 +39,7 @@ def row(record: Record, predictions: bytes | None = None) -> dict[str, Any]:
         "train": canonical(train), "trained": bool(train), "lr": train.get("lr"), "epochs": train.get("epochs", 0),
         "method_version": record["versions"]["method"], "engine_version": record["versions"]["engine"],
         "features": record["versions"]["features"], "history": canonical(record.get("history", {})),
-        "environment": canonical(record.get("environment", {})), "predictions": predictions,
+        "environment": canonical(record.get("environment", {})), "predictions": predictions, "record": digest_of(record),
     }  # fmt: skip
     given = {"method_title": flat["method"], **record, **record.get("metrics", {}), **flat}
     return {column.name: given.get(column.name, column.absent) for column in DECLARED}
@@ -80,6 +80,7 @@ class Results:
 
     frame: pd.DataFrame
     table: pa.Table
+    passed_over: tuple[str, ...] = ()  # runs and files that are damaged, with the reason; `bench store verify` names all
 
     def history(self, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Per-epoch metrics in long form: run_id, epoch, and a column for each metric that was recorded."""
@@ -111,33 +112,101 @@ class Results:
 
 
 def _stored_row(store: Store, run_id: str) -> dict[str, Any]:
-    """The row of a stored run or failure."""
+    """The row of a stored run or failure.
+
+    Raises:
+        BenchError: Its record or its predictions are damaged.
+    """
     saved = store.folder(run_id) / "predictions.npy"
     try:
-        predictions = np.load(saved, allow_pickle=False).astype(np.uint16).tobytes() if saved.is_file() else None
-        return row(store.read(run_id), predictions)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        hint = f"`bench store verify {store.root}` names all that are damaged; remove them and run again."
-        raise BenchError(f"run {run_id} in {store.root} is damaged ({type(error).__name__}: {error}).", hint) from error
+        record = store.read(run_id)
+        found = row(record, _predictions(saved, record["files"][saved.name]) if saved.is_file() else None)
+        check_row(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise BenchError(f"run {run_id} in {store.root} is damaged ({type(error).__name__}: {error}).") from error
+    return found
 
 
-def _index(store: Store) -> pa.Table:
-    """The store's index, brought up to date: only runs that it lacks are read."""
+def _predictions(path: Path, expected: str) -> bytes:
+    if sha256(path) != expected:
+        raise ValueError(f"{path.name} is altered or truncated")
+    found: bytes = np.load(path, allow_pickle=False).astype(np.uint16).tobytes()
+    return found
+
+
+def _rows(store: Store, run_ids: Iterable[str], passed_over: list[str]) -> pa.Table:
+    """The rows of stored runs; of those that are damaged, the reason is noted."""
+    found = []
+    for run_id in sorted(run_ids):
+        try:
+            found.append(_stored_row(store, run_id))
+        except BenchError as error:
+            passed_over.append(str(error))
+    return pa.Table.from_pylist(found, SCHEMA)
+
+
+def _stored_index(store: Store) -> pa.Table:
+    """The index as it was written; empty where it is missing, damaged, altered or of an earlier version: it is made anew then.
+
+    Raises:
+        ValueError, OSError or ArrowException: It is one of these.
+    """
     path = store.root / "index.parquet"
+    if sha256(path) != path.with_suffix(".sha256").read_text(encoding="ascii"):
+        raise ValueError("altered: its SHA-256 is not that in index.sha256")
+    table = pq.read_table(path)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("of another version")
+    return table
+
+
+def _index(store: Store, passed_over: list[str]) -> pa.Table:
+    """The store's index, brought up to date: only runs that it lacks are read."""
     try:
-        table = pq.read_table(path)
-        table = table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()  # of an earlier version
-    except (OSError, pa.ArrowException):  # missing or damaged: it is derived, so it is made anew
+        table = _stored_index(store)
+    except (OSError, ValueError, pa.ArrowException):
         table = SCHEMA.empty_table()
     done, failed = store.done(), store.failures()
     kept = table.filter(pc.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
-    new = done - set(kept["run_id"].to_pylist())
-    rows = [_stored_row(store, run_id) for run_id in sorted(new)]
-    table = pa.concat_tables([kept, pa.Table.from_pylist(rows, SCHEMA)]) if rows else kept
-    if new:
-        with contextlib.suppress(BenchError), replacing(path) as aside:  # a read-only store is readable all the same
+    new = _rows(store, done - set(kept["run_id"].to_pylist()), passed_over)
+    table = pa.concat_tables([kept, new])
+    if new.num_rows:
+        write_index(store.root / "index.parquet", table)
+    return pa.concat_tables([table, _rows(store, failed, passed_over)])
+
+
+def write_index(path: Path, table: pa.Table) -> None:
+    """Write the index and, beside it, the digest that it is believed by; a read-only store is readable without."""
+    with contextlib.suppress(BenchError):
+        with replacing(path) as aside:
             pq.write_table(table, aside, compression="zstd")
-    return pa.concat_tables([table, pa.Table.from_pylist([_stored_row(store, run_id) for run_id in sorted(failed)], SCHEMA)])
+            found = sha256(aside)
+        write_text(path.with_suffix(".sha256"), found)
+
+
+def damaged_tables(store: Store, digests: Mapping[str, str]) -> list[str]:
+    """What is wrong with the index, given the digests of the records that it was made from, and with imported numbers."""
+    problems, path = [], store.root / "index.parquet"
+    try:
+        rows = _stored_index(store).select(["run_id", "record"]).to_pylist() if path.is_file() else []
+        wrong = [one["run_id"] for one in rows if one["record"] and one["record"] != digests.get(one["run_id"], one["record"])]
+        problems = [f"{path}: its row of run {run_id} was made from another record; delete the file" for run_id in wrong]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problems = [f"{path}: {error}; it will be made anew"]
+    passed_over: list[str] = []
+    _published(store.root, passed_over)
+    return problems + passed_over
+
+
+def _published(root: Path, passed_over: list[str]) -> list[pa.Table]:
+    """Imported numbers; files that hold none are passed over."""
+    found = []
+    for path in sorted((root / "published").glob("*.parquet")):
+        try:
+            found.append(_read(path))
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            passed_over.append(f"{path}: not readable as published numbers ({str(error).splitlines()[0]})")
+    return found
 
 
 def pace(root: Path) -> dict[tuple[str, str], float]:
@@ -146,7 +215,7 @@ def pace(root: Path) -> dict[tuple[str, str], float]:
     try:
         frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
     except (OSError, pa.ArrowException):
-        frame = _index(Store(root)).select(columns).to_pandas()
+        frame = _index(Store(root), []).select(columns).to_pandas()
     frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
     frame["pace"] = frame["wall_seconds"] / frame["steps"]
     found = {("", str(backbone)): float(value) for backbone, value in frame.groupby("backbone")["pace"].median().items()}
@@ -163,15 +232,15 @@ def load(path: str | Path) -> Results:
     """
     path = Path(path)
     exported = path / "results.parquet" if path.is_dir() else path
+    passed_over: list[str] = []
     if exported.is_file():
         _check_manifest(exported)
         table = _read(exported)
     elif any((path / part).is_dir() for part in ("runs", "failed", "published")):
-        published = [_read(file) for file in sorted((path / "published").glob("*.parquet"))]
-        table = pa.concat_tables([_index(Store(path)), *published])
+        table = pa.concat_tables([_index(Store(path), passed_over), *_published(path, passed_over)])
     else:
         raise BenchError(f"no results in {path}.", "Name a results folder (bench run --out) or an exported .parquet file.")
-    return Results(table.select(COLUMNS).to_pandas(), table)
+    return Results(table.select(COLUMNS).to_pandas(), table, tuple(passed_over))
 
 
 def _read(path: Path) -> pa.Table:

@@ -4,7 +4,7 @@ The engine measures what is declared here (anything else is an error at once), t
 schema are made from it. A new column is one line; rows stored before it get its `absent` value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,7 @@ COLUMNS = (
     Column("start", float, "metric", "test accuracy before the first step", None, PERCENT),
     Column("zero_shot_agreement", float, "metric", "test images that get the class that the card's template gives", None, PERCENT),
     Column("zero_shot_kl", float, "metric", "mean KL divergence from the template's class probabilities, in nats", None, ANY),
+    Column("record", str, "record", "digest of the record that the row was made from", "", in_frame=False),
     Column("history", str, "record", "what was measured after epochs, as JSON: a list per name of HISTORY", "{}", in_frame=False),
     Column("environment", str, "record", "the machine and libraries, as JSON", "{}", in_frame=False),
     Column("predictions", bytes, "record", "the predicted class of every test image, uint16", in_frame=False),
@@ -104,6 +105,23 @@ FILES = {
     "predictions.npy": "the predicted class of every test image, uint16",
     "context.safetensors": "the learned context tokens, where they are kept",
 }
+
+
+def check_row(row: Mapping[str, Any]) -> None:
+    """Whether a row's values have their columns' types and lie within their limits; a missing value is None.
+
+    Raises:
+        ValueError: One has not.
+    """
+    for column in COLUMNS:
+        value: Any = row[column.name]
+        if value is None:
+            continue
+        fits = type(value) is column.kind or (column.kind is float and type(value) is int)
+        if not fits:
+            raise ValueError(f"{column.name} = {value!r} is not of type {column.kind.__name__}")
+        if column.limits and not column.limits[0] <= value <= column.limits[1]:
+            raise ValueError(f"{column.name} = {value!r} is outside [{column.limits[0]:g}, {column.limits[1]:g}]")
 
 
 def check_declared(metrics: Iterable[str], history: Iterable[str]) -> None:

@@ -7,13 +7,16 @@
     <root>/tmp/…                                                                    being written; meaningless after a crash
     <root>/index.parquet                                                            derived (bench.results), may be deleted
 
-A run is written aside and renamed into place. Of two processes that finish the same run the second rename loses, so nothing is ever
-stored twice or half.
+Only what is named as a run is taken for one; `bench store verify` says what else lies there. None of these folders may be a link:
+nothing is deleted, moved or written through one. A run is written aside and renamed into place. Of two processes that finish the
+same run the second rename loses, so nothing is ever stored twice or half.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -24,6 +27,23 @@ from bench.errors import ENVIRONMENT, BenchError
 from bench.results.schema import SCHEMA_VERSION
 
 Record = dict[str, Any]
+RUN_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
+ATTEMPT = re.compile(RUN_ID.pattern + r"\.[1-9][0-9]*")
+OWN = ("runs", "failed", "tmp", "claims", "grids", "logs", "slurm", "published", "slurm/jobs.jsonl")
+
+
+def digest_of(record: Record) -> str:
+    """The SHA-256 of all that a record says, but for the digest itself."""
+    said = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def named(folder: Path, name: re.Pattern[str], *, stray: bool = False) -> set[str]:
+    """The real folders in a folder whose names are of a form; or, with `stray`, all else that lies there."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {item.name for item in entries if (item.is_dir(follow_symlinks=False) and bool(name.fullmatch(item.name))) != stray}
 
 
 def _sync(path: Path, data: bytes) -> None:
@@ -45,15 +65,36 @@ def _rename_new(aside: Path, target: Path) -> bool:
     return True
 
 
+def read_record(path: Path) -> Record:
+    """The record in a file, which says what was written there.
+
+    Raises:
+        ValueError: It was edited, is not a record, or is of a newer version. (OSError, KeyError, TypeError: not readable as one.)
+    """
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    if record["schema_version"] > SCHEMA_VERSION:
+        raise ValueError(f"written by a newer version, schema {record['schema_version']}")
+    if record["schema_version"] > 1 and record["digest"] != digest_of(record):  # version 1 had no digest
+        raise ValueError("edited: its digest is not that of what it says")
+    return record
+
+
 class Store:
     """A folder of results.
 
     Args:
         root: The folder; made when the first run is written.
+
+    Raises:
+        BenchError: One of the store's own folders is a link.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        for name in OWN:
+            if (root / name).is_symlink():
+                hint = "Nothing is deleted or written through a link; put a real folder in its place."
+                raise BenchError(f"{root / name} is a link to {(root / name).readlink()}.", hint)
         self.runs, self.failed, self.tmp = root / "runs", root / "failed", root / "tmp"
 
     def prepare(self) -> None:
@@ -81,22 +122,34 @@ class Store:
 
     def done(self) -> set[str]:
         """The ids of all finished runs."""
-        return {entry.name for entry in os.scandir(self.runs)} if self.runs.is_dir() else set()
+        return named(self.runs, RUN_ID)
 
     def _attempt(self, run_id: str, number: int) -> Path:
         return self.failed / f"{run_id}.{number}"
 
     def attempts(self, run_id: str) -> int:
-        """How often a run has failed."""
-        count = 0
-        while self._attempt(run_id, count + 1).is_dir():
-            count += 1
-        return count
+        """The number of a run's last failed attempt; 0 where it has not failed."""
+        numbers = (name.rpartition(".") for name in named(self.failed, ATTEMPT))
+        return max((int(number) for name, _, number in numbers if name == run_id), default=0)
 
     def failures(self) -> set[str]:
         """The ids of runs that have failed and have not been finished since."""
-        failed = {entry.name.partition(".")[0] for entry in os.scandir(self.failed)} if self.failed.is_dir() else set()
-        return failed - self.done()
+        return {name.partition(".")[0] for name in named(self.failed, ATTEMPT)} - self.done()
+
+    def strays(self) -> list[Path]:
+        """What lies among the runs and is not named as one, or is a link."""
+        places = ((self.runs, RUN_ID), (self.failed, ATTEMPT))
+        return sorted(folder / name for folder, form in places for name in named(folder, form, stray=True))
+
+    def grids(self) -> dict[str, dict[str, Any]]:
+        """What `bench run` was asked for, by the grid's name; files that say nothing of the kind are passed over."""
+        found = {}
+        for path in sorted((self.root / "grids").glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                asked = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(asked, dict) and {"command", "grid", "run_ids", "unavailable"} <= set(asked):
+                    found[path.stem] = asked
+        return found
 
     def write(self, record: Record, files: Mapping[str, bytes] | None = None) -> bool:
         """Store a record (status "done" or "failed") with its files, whole or not at all.
@@ -109,7 +162,8 @@ class Store:
         """
         run_id, files = record["run_id"], files or {}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        whole = {"schema_version": SCHEMA_VERSION, **record, "files": hashes}
+        whole = {**record, "schema_version": SCHEMA_VERSION, "files": hashes}
+        whole["digest"] = digest_of(whole)
         aside = self.tmp / f"{run_id}-{uuid.uuid4().hex}"
         try:
             aside.mkdir(parents=True)
@@ -144,10 +198,9 @@ class Store:
         """
         path = self.folder(run_id) / "record.json"
         try:
-            record: Record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return read_record(path)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BenchError(f"{path} is damaged ({error}).", f"`bench store verify {self.root}` names all that are.") from error
-        return record
 
     def folder(self, run_id: str) -> Path:
         """The folder of a finished run, or of its last failed attempt.

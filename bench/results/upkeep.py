@@ -1,44 +1,49 @@
 """Looking after a store: what is damaged, what is superseded, what crashes have left."""
 
-import json
+import contextlib
 import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.files import sha256
-from bench.results.schema import SCHEMA_VERSION
-from bench.results.store import Record, Store
+from bench.results.frame import damaged_tables, row
+from bench.results.schema import check_row
+from bench.results.store import ATTEMPT, Store, digest_of, named, read_record
 from bench.spec import cell_of, run_id_of
 
 LEFTOVER = 3600.0  # seconds after which what lies in tmp/ belongs to nobody
 
 
 def verify(store: Store) -> list[str]:
-    """Everything that is wrong with a store's runs, read in full; empty where it is sound."""
-    problems = []
+    """Everything that is wrong with a store's runs, index and imported numbers, all read in full; empty where it is sound."""
+    problems, digests = [], dict[str, str]()
     for run_id in sorted(store.done()):
-        problems += _verify_run(store.runs / run_id, run_id)
-    for folder in sorted(store.failed.glob("*")):
-        problems += _verify_run(folder, folder.name.partition(".")[0])
-    return problems
+        problems += _verify_run(store.runs / run_id, run_id, digests)
+    for name in sorted(named(store.failed, ATTEMPT)):
+        problems += _verify_run(store.failed / name, name.partition(".")[0], {})
+    problems += damaged_tables(store, digests)
+    problems += [f"{path}: not a run's folder; it is passed over" for path in store.strays()]
+    grids = {path for path in (store.root / "grids").glob("*") if path.suffix != ".json" or path.stem not in store.grids()}
+    return problems + [f"{path}: not what `bench run` was asked for; it is passed over" for path in sorted(grids)]
 
 
-def _verify_run(folder: Path, run_id: str) -> list[str]:
+def _verify_run(folder: Path, run_id: str, digests: dict[str, str]) -> list[str]:
     try:
-        record: Record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        if record["schema_version"] > SCHEMA_VERSION:
-            return [f"{folder}: written by a newer version (schema {record['schema_version']})"]
+        record = read_record(folder / "record.json")
+        digests[run_id] = digest_of(record)
         identity = run_id_of(record["spec"], record["versions"])
         files = dict(record["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{folder}/record.json: not readable as a record ({type(error).__name__}: {str(error).splitlines()[0]})"]
+        check_row(row(record))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return [f"{folder}/record.json: not sound as a record ({type(error).__name__}: {str(error).splitlines()[0]})"]
     problems = []
     if not record["run_id"] == identity == run_id:
         problems.append(f"{folder}: its specification and versions belong to run {identity}")
     for name, expected in files.items():
         path = folder / name
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             problems.append(f"{path}: missing")
         elif sha256(path) != expected:
             problems.append(f"{path}: altered or truncated (its SHA-256 differs from the record's)")
@@ -53,22 +58,23 @@ def superseded(store: Store) -> list[str]:
     old = []
     for run_ids in by_cell.values():
         if len(run_ids) > 1:
-            old += sorted(run_ids, key=lambda run_id: store.read(run_id)["finished"])[:-1]
+            with contextlib.suppress(BenchError):  # where one is damaged, nobody knows which is the latest
+                old += sorted(run_ids, key=lambda run_id: store.read(run_id)["finished"])[:-1]
     return sorted(old)
 
 
 def leftovers(store: Store) -> list[Path]:
     """What crashes have left in tmp/, and failed attempts of runs that are done since."""
     now, done = time.time(), store.done()
-    old = [path for path in store.tmp.glob("*") if now - path.stat().st_mtime > LEFTOVER]
-    return sorted(old + [path for path in store.failed.glob("*") if path.name.partition(".")[0] in done])
+    old = [path for path in store.tmp.glob("*") if now - path.lstat().st_mtime > LEFTOVER]
+    return sorted(old + [store.failed / name for name in named(store.failed, ATTEMPT) if name.partition(".")[0] in done])
 
 
 def sweep(store: Store) -> int:
     """Remove the leftovers; how many there were."""
     found = leftovers(store)
     for path in found:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

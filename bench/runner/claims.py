@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.results.store import RUN_ID
+
 EXPIRES = 600.0  # seconds without a sign of life
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links answer
 BEAT = 30.0  # seconds between signs of life
@@ -42,7 +44,7 @@ class Claims:
     def _sweep(self) -> None:
         """Remove what dead runners have left."""
         now = os.fstat(self._file.fileno()).st_mtime
-        for path in self.folder.iterdir():
+        for path in _files(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 if now - path.stat().st_mtime > EXPIRES:
                     path.unlink()
@@ -89,10 +91,16 @@ class Claims:
         self._file.close()
 
 
+def _files(folder: Path) -> list[Path]:
+    """The claims and owners in a folder, and nothing else that lies there."""
+    named = (path for path in folder.glob("*") if path.suffix == ".owner" or RUN_ID.fullmatch(path.name))
+    return [path for path in named if path.is_file() and not path.is_symlink()]
+
+
 def running(root: Path) -> list[str]:
     """The runs that living runners hold."""
     found = []
-    for claim in (root / "claims").glob("*"):
+    for claim in _files(root / "claims"):
         with contextlib.suppress(FileNotFoundError):
             if claim.suffix != ".owner" and _holds(claim, time.time()):
                 found.append(claim.name)
@@ -102,14 +110,14 @@ def running(root: Path) -> list[str]:
 def held_here(root: Path) -> list[str]:
     """The runs that this process's runner holds."""
     own = [path.stat().st_ino for path in (root / "claims").glob(f"{socket.gethostname()}-{os.getpid()}-*.owner")]
-    claims = [path for path in (root / "claims").glob("*") if path.suffix != ".owner"]
+    claims = [path for path in _files(root / "claims") if path.suffix != ".owner"]
     return sorted(path.name for path in claims if path.stat().st_ino in own)
 
 
 def _holds(claim: Path, now: float) -> bool:
     if abs(now - claim.stat().st_mtime) > EXPIRES:
         return False
-    return claim.read_text(encoding="utf-8") != socket.gethostname() or _locked(claim)
+    return claim.read_text(encoding="utf-8", errors="replace") != socket.gethostname() or _locked(claim)
 
 
 def _locked(path: Path) -> bool:

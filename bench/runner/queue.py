@@ -1,5 +1,6 @@
 """What Slurm says of a store's jobs. `squeue` alone is asked: a cluster may keep no accounts. No torch."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -20,9 +21,12 @@ def note_jobs(root: Path, ids: Sequence[str]) -> None:
 
 def noted_jobs(root: Path) -> list[str]:
     """All jobs that were ever submitted for a store."""
-    path = root / "slurm" / "jobs.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [job for line in lines for job in json.loads(line)["jobs"]]
+    path, jobs = root / "slurm" / "jobs.jsonl", list[str]()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is none of ours says nothing of jobs
+            jobs += map(str, json.loads(line)["jobs"])
+    return jobs
 
 
 def queued(root: Path) -> Counter[str]:

@@ -1,6 +1,5 @@
 """What a results folder holds and what happens in it, read from its files alone (no torch)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,15 @@ def read_status(root: Path) -> dict[str, Any]:
         "failed": len(failures),
         "running": len(running(root)),
         "queue": dict(queued(root)),
-        "grids": [_grid(path, done, failures) for path in sorted((root / "grids").glob("*.json"))],
+        "grids": [_grid(name, asked, done, failures) for name, asked in store.grids().items()],
         "failures": [_failure(store, run_id) for run_id in sorted(failures)[:SHOWN]],
     }
 
 
-def _grid(path: Path, done: set[str], failures: set[str]) -> dict[str, Any]:
-    asked = json.loads(path.read_text(encoding="utf-8"))
+def _grid(name: str, asked: dict[str, Any], done: set[str], failures: set[str]) -> dict[str, Any]:
     wanted = set(asked["run_ids"])
     return {
-        "name": path.stem,
+        "name": name,
         "total": len(wanted) + sum(asked["unavailable"].values()),
         "done": len(wanted & done),
         "failed": len(wanted & failures),
@@ -47,7 +45,10 @@ def _grid(path: Path, done: set[str], failures: set[str]) -> dict[str, Any]:
 
 
 def _failure(store: Store, run_id: str) -> dict[str, Any]:
-    record = store.read(run_id)
+    try:
+        record = store.read(run_id)
+    except BenchError as error:
+        record = {"title": run_id, "error": str(error), "log": ""}
     return {
         "run_id": run_id,
         "title": record["title"],

@@ -96,8 +96,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
 def _write_many(root: Path, writer: int) -> None:
     store = Store(root)
     for number in range(50):
-        store.write(record(run_id=f"run-{number:04d}", writer=writer), {"a.bin": bytes(1000)})
-        store.write(record("failed", run_id=f"bad-{number:04d}", writer=writer))
+        store.write(record(run_id=f"{number:016d}-{number:08d}", writer=writer), {"a.bin": bytes(1000)})
+        store.write(record("failed", run_id=f"{number:016d}-ffffffff", writer=writer))
 
 
 def test_two_processes_never_store_a_run_twice_or_half(store):
@@ -108,7 +108,7 @@ def test_two_processes_never_store_a_run_twice_or_half(store):
     for process in writers:
         process.join()
     assert len(store.done()) == 50
-    assert {store.attempts(f"bad-{number:04d}") for number in range(50)} == {2}
+    assert {store.attempts(f"{number:016d}-ffffffff") for number in range(50)} == {2}
     for run_id in store.done():
         assert json.loads((store.runs / run_id / "record.json").read_text())["run_id"] == run_id
         assert sorted(path.name for path in (store.runs / run_id).iterdir()) == ["a.bin", "record.json"]
@@ -120,7 +120,7 @@ def read_only():
     folder = Path(tempfile.mkdtemp())
     store = Store(folder / "results")
     store.prepare()
-    store.write(record(spec=SPEC, versions={"method": 1, "engine": 1, "features": "f"}, metrics={"accuracy": 50.0}))
+    store.write(record(spec=SPEC, versions={"method": 1, "engine": 1, "features": "f"}, metrics={"accuracy": 50.0}, source="run"))
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)

@@ -11,6 +11,8 @@ import pytest
 from bench.runner import claims
 from bench.runner.claims import EXPIRES, Claims, running
 
+ONE, TWO = "000000000000000a-00000000", "000000000000000b-00000000"
+
 
 @pytest.fixture
 def two(tmp_path: Path):
@@ -22,52 +24,52 @@ def two(tmp_path: Path):
 
 def test_a_run_belongs_to_one_runner_until_it_is_given_back(two, tmp_path):
     first, second = two
-    assert first.take("a")
-    assert not second.take("a")
-    assert second.take("b")
-    assert running(tmp_path) == ["a", "b"]
-    first.release(["a", "b"])  # only one's own
-    assert running(tmp_path) == ["b"]
-    assert second.take("a")
+    assert first.take(ONE)
+    assert not second.take(ONE)
+    assert second.take(TWO)
+    assert running(tmp_path) == [ONE, TWO]
+    first.release([ONE, TWO])  # only one's own
+    assert running(tmp_path) == [TWO]
+    assert second.take(ONE)
     second.close()
     assert running(tmp_path) == []
 
 
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):
-    code = "import os, pathlib, sys; from bench.runner.claims import Claims; Claims(pathlib.Path(sys.argv[1])).take('a')"
+    code = f"import os, pathlib, sys; from bench.runner.claims import Claims; Claims(pathlib.Path(sys.argv[1])).take('{ONE}')"
     subprocess.run([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)", str(tmp_path)], check=False)
-    assert (tmp_path / "claims" / "a").exists()
+    assert (tmp_path / "claims" / ONE).exists()
     one = Claims(tmp_path)
-    assert one.take("a")
+    assert one.take(ONE)
     one.close()
-    assert not (tmp_path / "claims" / "a").exists()
+    assert not (tmp_path / "claims" / ONE).exists()
 
 
 @pytest.mark.parametrize(("age", "free"), [(0, False), (EXPIRES - 60, False), (EXPIRES + 60, True), (-EXPIRES - 60, True)])
 def test_another_machines_claims_hold_as_long_as_it_gives_signs_of_life(two, monkeypatch, age, free):
     """Its lock cannot be seen from here. A clock that jumped, in either direction, frees a claim; work is done twice at worst."""
     first, second = two
-    assert first.take("a")
+    assert first.take(ONE)
     monkeypatch.setattr(claims.socket, "gethostname", lambda: "another")
-    os.utime(first.folder / "a", (time.time() - age,) * 2)
-    assert second.take("a") is free
+    os.utime(first.folder / ONE, (time.time() - age,) * 2)
+    assert second.take(ONE) is free
 
 
 def test_a_sign_of_life_renews_all_claims(two, monkeypatch):
     first, second = two
-    assert first.take("a")
+    assert first.take(ONE)
     monkeypatch.setattr(claims.socket, "gethostname", lambda: "another")
-    os.utime(first.folder / "a", (0, 0))
+    os.utime(first.folder / ONE, (0, 0))
     first.beat()
-    assert not second.take("a")
+    assert not second.take(ONE)
 
 
 def test_what_dead_runners_left_is_swept_away(tmp_path):
     folder = tmp_path / "claims"
     folder.mkdir()
-    for name in ("old-1.owner", "a"):
+    for name in ("old-1.owner", ONE):
         (folder / name).write_text("another")
         os.utime(folder / name, (0, 0))
-    (folder / "b").write_text("another")
+    (folder / TWO).write_text("another")
     Claims(tmp_path).close()
-    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in folder.iterdir()] == [TWO]
