@@ -35,6 +35,11 @@ def resolved(path: str | Path) -> Path:
         raise BenchError(f"'{path!s}' cannot be a path ({error}).", "Give the path in full.") from error
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name from the disk is text; Python keeps the bytes of other encodings as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -33,6 +33,11 @@ class Human(Frozen):
     sets: dict[str, float] = Field(min_length=1)  # name of each set of labels and its published share of wrong ones, in percent
 
 
+def prompt_name(name: str) -> str:
+    """A class name as prompts read it: "_" is a space, and spaces are one."""
+    return " ".join(name.replace("_", " ").split())
+
+
 class Card(Frozen):
     """What a dataset is: class names in label order, zero-shot templates, where its split and features lie."""
 
@@ -59,7 +64,7 @@ class Card(Frozen):
     @property
     def class_names(self) -> list[str]:
         """Class names as prompts read them: "_" is a space."""
-        return [name.replace("_", " ") for name in self.classes]
+        return [prompt_name(name) for name in self.classes]
 
     @field_validator("name")
     @classmethod
@@ -67,6 +72,18 @@ class Card(Frozen):
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise ValueError("a name has letters, digits, '.', '_' and '-' only, as it names a folder")
         return name
+
+    @field_validator("classes")
+    @classmethod
+    def _prompts_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        # Equal names are let through: ImageNet as published has two classes called "missile" and two called "sunglasses".
+        seen: dict[str, str] = {}
+        for name in classes:
+            if name != seen.setdefault(same := prompt_name(name).lower(), name):
+                raise ValueError(f"'{seen[same]}' and '{name}' read alike in a prompt")
+            if not same:
+                raise ValueError(f"'{name}' is empty in a prompt")
+        return classes
 
     @field_validator("templates")
     @classmethod

@@ -1,6 +1,7 @@
 """Splits in CoOp's format and its few-shot sampler."""
 
 import json
+import posixpath
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError
-from bench.files import read_json, write_text
+from bench.files import is_utf8, read_json, write_text
 
 
 class Item(NamedTuple):
@@ -72,7 +73,7 @@ def write_split(path: Path, split: Split, classes: Sequence[str]) -> None:
 
 
 def check_split(split: Split, classes: int, counts: Mapping[Any, int], where: Path) -> None:
-    """What every split must hold: the card's counts, labels in range, no path twice, and none that leaves the image root.
+    """What every split must hold: the card's counts, labels in range, no path twice or in two spellings, all below the image root.
 
     Raises:
         BenchError: It does not; the sentence names the first offender.
@@ -95,6 +96,13 @@ def check_split(split: Split, classes: int, counts: Mapping[Any, int], where: Pa
                 )
             if path.startswith("/") or ".." in path.split("/") or "\\" in path:
                 raise BenchError(f"split {where} holds '{path}', which leaves the image root.", "Paths are relative, with '/'.")
+            if path != posixpath.normpath(path):
+                raise BenchError(
+                    f"split {where} holds '{path}', which is another spelling of '{posixpath.normpath(path)}'.",
+                    "Write every path in its shortest form.",
+                )
+            if not is_utf8(path):
+                raise BenchError(f"split {where} holds {path!r}, whose name is not UTF-8.", "Rename the file.")
             seen[path] = part
 
 

@@ -1,5 +1,6 @@
 """Feature dumps of other projects: `.npz` and `.pt` files of features and labels, read without unpickling anything but tensors."""
 
+import posixpath
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def order_rows(path: Path, found: dict[str, NDArray[Any]], items: list[Item], pa
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise BenchError(f"dump {path} has features {list(features.shape)} and labels {list(labels.shape)}, not [N, D] and [N].")
     if paths is not None:
-        row = {str(name): i for i, name in enumerate(paths.tolist())}
+        row = {posixpath.normpath(str(name)): i for i, name in enumerate(paths.tolist())}
+        if len(row) < len(paths):
+            raise BenchError(f"dump {path} names {len(paths) - len(row)} images twice.", "Every image has one row.")
         if lacking := [item.path for item in items if item.path not in row]:
             raise BenchError(f"dump {path} lacks {len(lacking)} images of the {part} part, such as '{lacking[0]}'.")
         order = np.array([row[item.path] for item in items])

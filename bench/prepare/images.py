@@ -1,6 +1,6 @@
 """Opening images as CoOp does: RGB, whatever the file's mode, and the EXIF orientation left alone."""
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.cards import Card
+from bench.files import sha256
 from bench.prepare.sources import cifar_batches
 
-Reader = Callable[[str], Image.Image]
+WHITE_IS_MOST = 1  # TIFF's PhotometricInterpretation: 0 is black and the largest number of the samples' bits white
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as RGB. Samples of 16 bits are scaled to 8, which Pillow would clip: PNG, PNM and TIFF say which is white.
+
+    Raises:
+        ValueError: Its samples are of another range than the format fixes: 32-bit or signed integers, floats.
+    """
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image.convert("RGB")
+    white = image.format in {"PNG", "PPM"} or (
+        image.format == "TIFF" and image.mode.startswith("I;16") and dict(image.tag_v2).get(262) == WHITE_IS_MOST  # type: ignore[attr-defined]  # of TIFF files only
+    )
+    if not white or image.mode == "F":
+        raise ValueError(f"mode {image.mode} of {image.format}: which value is white is not known; save it with 8 bits per channel")
+    samples = np.asarray(image).astype(np.int64)  # 0 to 65535
+    return Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,12 @@ class FolderImages:
             OSError, SyntaxError, ValueError, Image.DecompressionBombError: It is missing, empty, truncated or no image.
         """
         with Image.open(self.root / path) as image:
-            return image.convert("RGB")
+            return to_rgb(image)
+
+    def content(self, path: str) -> str:
+        """Size and SHA-256 (16 digits) of a file: an image that has changed under its path has another."""
+        file = self.root / path
+        return f"{file.stat().st_size}-{sha256(file)[:16]}"
 
     def missing(self, paths: list[str]) -> list[str]:
         """Those of the paths that are no files."""
@@ -53,12 +76,20 @@ class CifarImages:
         part, _, number = path.partition("/")
         return Image.fromarray(self._arrays[part][int(number)].reshape(3, 32, 32).transpose(1, 2, 0))
 
+    def content(self, path: str) -> str:
+        """Size and SHA-256 (16 digits) of an image's pixels."""
+        pixels = self(path).tobytes()
+        return f"{len(pixels)}-{hashlib.sha256(pixels).hexdigest()[:16]}"
+
     def missing(self, paths: list[str]) -> list[str]:
         """None: the arrays hold every image that the split names."""
         del paths
         return []
 
 
-def image_reader(card: Card, root: Path) -> FolderImages | CifarImages:
+Reader = FolderImages | CifarImages
+
+
+def image_reader(card: Card, root: Path) -> Reader:
     """What opens the images of a card below an image root."""
     return CifarImages(root) if card.source is not None and card.source.format == "cifar" else FolderImages(root)

@@ -3,6 +3,7 @@
 A reader takes the card, the image root and the split file (or the folder of its lists).
 """
 
+import posixpath
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,8 @@ def read_source(card: Card, images: Path, split: Path) -> Split:
     """
     if card.source is None:
         raise BenchError(f"dataset '{card.name}' has no [source]; its features ship with it.", "Nothing needs to be extracted.")
-    found = READERS[card.source.format](card, images, split)
+    read = READERS[card.source.format](card, images, split)
+    found = Split(*([Item(posixpath.normpath(item.path), item.label) for item in part] for part in read))  # "./a.jpg" is "a.jpg"
     check_split(found, len(card.classes), card.counts, split)
     return found
 

@@ -39,6 +39,9 @@ def test_prompts_read_underscores_as_spaces():
         (MINIMAL.replace('"a {}."', '"a {name}."'), "a template holds {} once"),
         (MINIMAL.replace('"x"', '"a/b"'), "a name has letters"),
         (MINIMAL.replace('["a", "b_c"]', "[]"), "'classes'"),
+        (MINIMAL.replace('["a", "b_c"]', '["great tit", "great_tit"]'), "'great tit' and 'great_tit' read alike in a prompt"),
+        (MINIMAL.replace('["a", "b_c"]', '["a  b", "A_b"]'), "read alike in a prompt"),
+        (MINIMAL.replace('["a", "b_c"]', '["a", "_"]'), "'_' is empty in a prompt"),
         ("name = ", "is not valid TOML"),
     ],
 )

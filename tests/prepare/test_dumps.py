@@ -84,6 +84,10 @@ def test_wrong_dumps_are_told_and_nothing_is_written(dataset, tiny_model):
         ({"z": features["test"], "labels": labels(split.test)}, "has no features"),
         ({"features": features["test"][:, None], "labels": labels(split.test)}, r"not \[N, D\] and \[N\]"),
         ({"features": features["test"], "labels": labels(split.test), "paths": np.array(list("uvwxyz"))}, "lacks 6 images"),
+        (
+            {"features": features["test"], "labels": labels(split.test), "paths": np.array(["c/0.jpg", "./c/0.jpg", *"wxyz"])},
+            "twice",
+        ),
     ):
         np.savez(home / "bad.npz", **content)
         with pytest.raises(BenchError, match=message):

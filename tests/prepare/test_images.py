@@ -80,3 +80,39 @@ def test_an_image_too_large_to_be_safe_cannot_be_read(tmp_path, monkeypatch):
 def test_missing_files_are_named(tmp_path):
     picture().save(tmp_path / "a.png")
     assert FolderImages(tmp_path).missing(["a.png", "b.png", "c/a.png"]) == ["b.png", "c/a.png"]
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.png", "<u2"), ("a.tif", "<u2"), ("a.tif", ">u2"), ("a.pgm", "<u2")])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name, dtype):
+    """Every 8-bit value comes back from its 16-bit one (v · 257), as the PNG specification scales samples."""
+    levels = np.arange(256).reshape(16, 16)
+    Image.fromarray((levels * 257).astype(dtype)).save(tmp_path / name)
+    read = FolderImages(tmp_path)(name)
+    assert read.mode == "RGB"
+    assert all(np.array_equal(np.asarray(read)[..., c], levels) for c in range(3))
+    between = np.array([[128, 129, 32767, 32896, 65406, 65407]], dtype=dtype)  # rounded to the nearest
+    Image.fromarray(between).save(tmp_path / name)
+    assert np.array_equal(np.asarray(FolderImages(tmp_path)(name))[..., 0], np.floor(between.astype(float) * 255 / 65535 + 0.5))
+
+
+def test_samples_of_no_known_range_cannot_be_read(tmp_path):
+    levels = np.arange(256).reshape(16, 16)
+    Image.fromarray(levels.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    Image.fromarray((levels * 1000).astype(np.int32)).save(tmp_path / "int32.tif")
+    Image.fromarray((levels * 257).astype(np.uint16)).save(tmp_path / "inverted.tif", tiffinfo={262: 0})
+    for name in ("float.tif", "int32.tif", "inverted.tif"):
+        with pytest.raises(UNREADABLE, match="which value is white is not known"):
+            FolderImages(tmp_path)(name)
+
+
+def test_the_content_of_a_file_changes_with_it(tmp_path):
+    picture().save(tmp_path / "a.png")
+    picture(9).save(tmp_path / "b.png")
+    read = FolderImages(tmp_path)
+    before = read.content("a.png")
+    assert before == read.content("a.png") != read.content("b.png")
+    size = (tmp_path / "a.png").stat().st_size
+    assert before.startswith(f"{size}-")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # of the same size
+    assert read.content("a.png") != before

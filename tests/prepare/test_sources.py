@@ -115,6 +115,17 @@ def test_lists(tmp_path):
     write(tmp_path / "val.txt", "e/4.jpg one")
     with pytest.raises(BenchError, match=r"line 1 of .*val\.txt is not '<path> <label>'"):
         read_source(card, tmp_path, tmp_path)
+    for spelling in ("c/2.jpg", "./c/2.jpg", "c//2.jpg", "x/../c/2.jpg"):
+        write(tmp_path / "val.txt", f"{spelling} 2")
+        with pytest.raises(BenchError, match=r"holds 'c/2\.jpg' twice .train and val"):
+            read_source(card, tmp_path, tmp_path)
+    write(tmp_path / "val.txt", "./e/4.jpg 1")
+    assert read_source(card, tmp_path, tmp_path).val == [Item("e/4.jpg", 1)]
+    (tmp_path / "val.txt").write_bytes("é/4.jpg 1\n".encode("utf-16"))
+    assert read_source(card, tmp_path, tmp_path).val == [Item("é/4.jpg", 1)]
+    (tmp_path / "val.txt").write_bytes("é/4.jpg 1\n".encode("latin-1"))
+    with pytest.raises(BenchError, match=r"line 1 of list .*val\.txt is not UTF-8"):
+        read_source(card, tmp_path, tmp_path)
     write(tmp_path / "val.txt", "c/2.jpg 2")
     with pytest.raises(BenchError, match="twice"):
         read_source(card, tmp_path, tmp_path)
