@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import __version__
+from bench.data.cards import card_paths
 from bench.data.noise import kind
 from bench.errors import BenchError, nearest
 from bench.files import read_text, replacing, sha256, write_text
 from bench.results.frame import SCHEMA, load
-from bench.results.schema import COLUMNS, SCHEMA_VERSION
+from bench.results.schema import COLUMNS, SCHEMA_VERSION, check_row
 from bench.results.store import Store
 from bench.spec import canonical, digest
 
@@ -100,8 +101,11 @@ def import_published(source: Path, root: Path) -> int:
     rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
     if not rows:
         raise BenchError(f"{source} holds no numbers.", "Give a row per published number.")
+    if max(row["accuracy"] for row in rows) <= 1:
+        raise BenchError(f"{source}: every accuracy is at most 1, so these look like shares.", "Give percent: 93 for 0.93.")
     if len({row["run_id"] for row in rows}) < len(rows):
         raise BenchError(f"{source} gives the same setting twice.", "Keep one row of each.")
+    Store(root)  # refuses a folder that is a link
     with replacing(root / "published" / f"{source.stem}.parquet") as aside:
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), aside)
     return len(rows)
@@ -119,27 +123,36 @@ def _check_columns(source: Path, names: Any) -> None:
 
 def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
     """A row of the CSV file as a row of results."""
-    given = {key: (value or "").strip() for key, value in line.items() if key}
+    if None in line:
+        raise BenchError(f"{where} has more fields than the header.", "Decimals have a point; text with commas has quotes.")
+    given = {key: (value or "").strip() for key, value in line.items()}
     values: dict[str, Any] = {key: _number(given[key], key, where) if key in NUMBERS else given[key] for key in given if given[key]}
     for name in REQUIRED:
         if name not in values:
             raise BenchError(f"{where}: '{name}' is empty.", "Fill it in.")
-    rate = values.get("rate", 0.0)
-    noise = values.get("noise", "clean") if rate else "clean"
+    rate, noise = values.get("rate"), values.get("noise", "clean")
     kind(noise)
-    if not 0 <= rate <= 1 or not 0 <= values["accuracy"] <= 100:
-        raise BenchError(f"{where}: a rate is in [0, 1] and an accuracy in [0, 100].", "Correct the line.")
+    if (noise == "clean") != (not rate):
+        raise BenchError(f"{where}: a noise and its rate (above 0) belong together.", "Give both, or neither for clean labels.")
+    if values["dataset"] not in card_paths():
+        raise BenchError(f"{where}: no dataset is called '{values['dataset']}'.", nearest(values["dataset"], card_paths()))
+    rate = rate or 0.0
     setting = {key: values.get(key) for key in ("method", "dataset", "backbone", "shots", "seed", "epochs", "preset")} | {
         "noise": noise,
         "rate": rate,
     }
     cell = digest(["published", setting])
-    return {
+    row = {
         **{column.name: column.absent for column in COLUMNS}, **values,
         "run_id": cell, "cell_id": cell, "status": "done", "source": "published", "schema_version": SCHEMA_VERSION,
         "label": values.get("label", values["method"]), "method_title": values["method"], "trained": True,
         "noise": noise, "rate": rate,
     }  # fmt: skip
+    try:
+        check_row(row)
+    except ValueError as error:
+        raise BenchError(f"{where}: {error}.", "Correct the line.") from error
+    return row
 
 
 def _number(text: str, key: str, where: str) -> float | int:

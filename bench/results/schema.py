@@ -29,7 +29,7 @@ class Column:
 
 
 PERCENT, SHARE = (0.0, 100.0), (0.0, 1.0)
-ANY = (0.0, float("inf"))
+ANY = (0.0, 2.0**63)  # what the stored integers hold
 
 COLUMNS = (
     Column("run_id", str, "record", "the cell and the versions of what computed it"),
