@@ -75,11 +75,15 @@ class CoTeaching(Method):
         probe = left_out_predictions(task.images[0], task.labels, task.num_classes)
         return estimated_noise_rate(task.labels, task.zero_shot.argmax(dim=1), probe, task.num_classes)
 
+    def kept(self, batch: Batch) -> int:
+        """How many of the batch's samples are kept at this epoch."""
+        return max(1, int((1 - min(batch.epoch / self.ramp, 1) * self.tau) * len(batch.labels)))
+
     def loss(self, batch: Batch) -> Tensor:
         """Each learner's CE on the samples that the other finds easy, summed over both, [B]."""
         log_p = batch.logits[:, 0].log_softmax(dim=-1)  # [2, B, C]
         first, second = -log_p.gather(2, batch.given.expand(2, -1, 1))[..., 0]
-        count = max(1, int((1 - min(batch.epoch / self.ramp, 1) * self.tau) * len(first)))
+        count = self.kept(batch)
         ranks = torch.stack([rank(first.detach()), rank(second.detach())])  # [2, B]
         self.belief[batch.index] = (1 - ranks / (2 * count)).clamp_min(0).to(self.belief).mean(dim=0)
         easy, easy_too = ranks < count
