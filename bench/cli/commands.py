@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     app.command("perf")(perf.perf)
     app.command("export")(export.export)
     app.command("compare")(reporting.compare)
+    app.command("reproduce")(reporting.reproduce)
     app.command("plan")(runs.plan)
     app.command("run")(runs.run)
     app.command("status")(runs.status)

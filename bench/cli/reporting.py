@@ -1,4 +1,4 @@
-"""`bench report` and `bench compare`: what stored runs say. Neither imports torch."""
+"""`bench report`, `bench compare` and `bench reproduce`: what stored runs say. None imports torch."""
 
 import shlex
 import sys
@@ -136,3 +136,19 @@ def compare(
     if found.worse:
         typer.echo(f"significantly worse: {', '.join(found.worse)}", err=True)
         raise typer.Exit(WORSE)
+
+
+def reproduce(
+    results: Path = RESULTS,
+    where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """One's own runs beside the published numbers that were imported, and what in the protocols differs."""
+    from bench.results.frame import load
+    from reports import cells, render, reproduction
+
+    found = reproduction.beside_print(cells.where(load(results).frame, _pairs("--where", where)))
+    if as_json:
+        typer.echo(found.to_json(orient="records"))
+    else:
+        console().print(render.terminal(reproduction.reproduction_table(found)))

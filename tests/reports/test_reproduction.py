@@ -1,0 +1,89 @@
+"""One's own runs beside the numbers in print; and the printed numbers that come with the suite."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.errors import BenchError
+from bench.results.exchange import import_published
+from bench.results.frame import load
+from reports import reproduction, statistics
+from reports.render import terminal
+
+RESULTS = Path(__file__).parents[2] / "results"
+PRINTED = RESULTS / "published" / "label_noise.csv"
+SETTING = {
+    "method_title": "GCE", "label": "gce(q=0.5)", "dataset": "dtd", "backbone": "RN50@openai", "shots": 16, "noise": "fp_symmetric",
+    "rate": 0.5, "tunes": "prompt", "epochs": 50, "views": 8, "train": "{}", "status": "done",
+}  # fmt: skip
+
+
+def runs(*accuracies, **changed):
+    rows = [
+        {**SETTING, "source": "run", "seed": seed, "accuracy": a, "citation": "", **changed} for seed, a in enumerate(accuracies, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def printed(accuracy, **changed):
+    given = {"source": "published", "seed": 0, "noise": "symmetric", "label": "GCE", "views": 0, "epochs": 0, "citation": "A paper"}
+    return pd.DataFrame([{**SETTING, **given, "accuracy": accuracy, **changed}])
+
+
+def test_difference_interval_and_suspects():
+    found = reproduction.beside_print(pd.concat([runs(60.0, 62.0, 64.0), printed(58.0, epochs=200)]))
+    assert len(found) == 1
+    row = found.iloc[0]
+    assert (row["ours"], row["printed"], row["difference"], row["seeds"]) == (62, 58, 4, 3)
+    low, high = stats.t.interval(0.95, 2, 62, stats.sem([60, 62, 64]))
+    assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert row["differs"] == (
+        "epochs: 50, in print 200; views: 8 in turn, in print a fresh crop per epoch; noise: fp_symmetric, in print symmetric"
+    )
+    assert "gce(q=0.5), dtd" in str([cell for cell, _ in reproduction.reproduction_table(found).rows])
+    assert terminal(reproduction.reproduction_table(found)).row_count == 1
+
+
+def test_one_seed_has_no_interval_and_protocols_stay_apart():
+    alike = {"noise": "symmetric", "views": 50}
+    own = pd.concat([runs(60.0, **alike), runs(70.0, 71.0, **alike, train='{"lr":0.1}')])
+    found = reproduction.beside_print(pd.concat([own, printed(61.0, epochs=50)])).set_index("seeds")
+    assert found["difference"].to_dict() == {1: -1.0, 2: 9.5}
+    assert np.isnan(found.loc[1, "low"])
+    assert set(found["differs"]) == {"nothing that print states"}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"rate": 0.25}, {"backbone": "ViT-B-16@openai"}, {"shots": 8}, {"noise": "pairflip"}, {"status": "failed"}]
+)
+def test_another_setting_is_not_compared(changed):
+    with pytest.raises(BenchError, match="no run here has"):
+        reproduction.beside_print(pd.concat([runs(60.0, **changed), printed(58.0)]))
+
+
+def test_the_printed_numbers_keep_their_sources(tmp_path):
+    assert import_published(PRINTED, tmp_path) == 472
+    frame = load(tmp_path).frame
+    with PRINTED.open(encoding="utf-8") as file:
+        given = {
+            (r["method"], r["dataset"], r["noise"], float(r["rate"]), r["epochs"]): r["citation"] for r in csv.DictReader(file)
+        }
+    for row in frame.itertuples():
+        assert row.citation == given[row.method, row.dataset, row.noise, row.rate, str(row.epochs or "")]
+
+
+def test_who_differs_from_gce_in_print():
+    """results/README's table."""
+    table = pd.read_csv(PRINTED)
+    table = table[(table["noise"] == "symmetric") & table["method"].isin(["CoOp", "GCE", "NLPrompt", "TecoPrompt"])]
+    cells = table.pivot_table(index=["dataset", "rate"], columns="method", values="accuracy").dropna()
+    found = statistics.against_control(cells.groupby("dataset").mean(), "GCE").round(3)
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for label, row in found.iterrows():
+        p, holm = (f"{row[name]:.3f}".removeprefix("0") for name in ("p", "p_holm"))
+        record = f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}"
+        assert f"| {label} | {row['difference']:+.2f} | {p} | {holm} | {record} |" in text
