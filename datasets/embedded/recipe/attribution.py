@@ -1,9 +1,9 @@
 """Step 7: ATTRIBUTION.md, made from what was really used.
 
-    python attribution.py --icons PACKAGE --datasets DATASETS_FOLDER
+    python attribution.py --icons PACKAGE --fonts NPM_FOLDER --datasets DATASETS_FOLDER
 
 Reads the split files (which sets the tasks use) and families.json (which sets the model was trained on), iconify's
-`collections.json` and the copyright files of Debian's font packages.
+`collections.json`, the copyright files of Debian's font packages and the licence files of npm's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import json
 import re
 from pathlib import Path
 
+from fontTools.ttLib import TTFont
+from glyph_tasks import npm_packages, unpacked
+from sets import LICENCES as PERMITTED
 from sets import family_of, usable_sets
 
 HEAD = """# Attribution
@@ -42,10 +45,25 @@ OTHER_ROWS = (
         "task digits",
     ),
     ("Fashion-MNIST", "Zalando SE", "MIT", "https://github.com/zalandoresearch/fashion-mnist", "task fashion_mnist"),
+    (
+        "Unihan database (radicals only)",
+        "Unicode, Inc.",
+        "Unicode-3.0",
+        "https://www.unicode.org/charts/unihan.html",
+        "task chinese_parts",
+    ),
+    ("cldr-core 48.2.0 (regions only)", "Unicode, Inc.", "Unicode-3.0", "https://cldr.unicode.org/", "task flags"),
     ("emoji-test.txt (names only)", "Unicode, Inc.", "Unicode-3.0", "https://www.unicode.org/Public/emoji/", "task emoji"),
 )
 FONTS = """
 ## Fonts (as packaged by Debian)
+
+| package | copyright | licence | used for |
+| --- | --- | --- | --- |
+"""
+FONT_USES = {"fonts-noto-core": "tasks writing_systems, hieroglyphs", "fonts-noto-cjk": "task chinese_parts"}
+NPM = """
+## Fonts (as packaged on npm)
 
 | package | copyright | licence | used for |
 | --- | --- | --- | --- |
@@ -71,7 +89,10 @@ def icon_rows(icons: Path, datasets: Path) -> list[str]:
             for key, _, _ in items:
                 tasks.setdefault(key.split("/")[0], set()).add(split.parent.name)
     rows = []
-    for prefix, info in usable_sets(icons).items():
+    collections = json.loads((icons / "collections.json").read_text(encoding="utf-8"))
+    for prefix, info in sorted(collections.items()):
+        if info["license"].get("spdx") not in PERMITTED or not (prefix in tasks or prefix in usable_sets(icons)):
+            continue
         uses = ["pretraining"] if family_of(prefix) in families["pretrain"] else []
         if prefix in tasks:
             uses.append("tasks" if len(tasks[prefix]) > 1 else f"task {next(iter(tasks[prefix]))}")
@@ -97,14 +118,28 @@ def font_row(package: str) -> str:
             break
     holder = HOLDERS.get(package) or cell(re.sub("<[^>]*>", "", "; ".join(holders[:3])))
     licence = next(name for word, name in LICENCES.items() if re.search(rf"^License:.*{word}", text, re.MULTILINE))
-    use = "task writing_systems" if package == "fonts-noto-core" else "task letters"
+    use = FONT_USES.get(package, "tasks letters, math_signs, currency_signs")
     return f"| {package} | {holder} | {licence} | {use} |"
+
+
+def npm_row(folder: Path, package: str, tasks: list[str]) -> str:
+    """A packed font's copyright, as Fontsource gives it or else the font itself, and its licence."""
+    licence = json.loads(unpacked(folder, package, r"^package\.json$")[0].read_text(encoding="utf-8"))["license"]
+    if package.startswith("@fontsource/"):
+        metadata = json.loads(unpacked(folder, package, r"^metadata\.json$")[0].read_text(encoding="utf-8"))
+        holder = re.split(r" [\w\[\],-]+\.ttf:", metadata["license"]["attribution"])[0]
+    else:
+        holder = TTFont(unpacked(folder, package, r"\.otf$")[0])["name"].getDebugName(0).splitlines()[0]
+    # A package that draws the Greek letters also draws the signs.
+    uses = [*tasks, *(["math_signs", "currency_signs"] if "greek_letters" in tasks else [])]
+    return f"| {package.rpartition('@')[0]} {package.rpartition('@')[2]} | {cell(holder)} | {licence} | tasks {', '.join(uses)} |"
 
 
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--icons", type=Path, required=True)
+    parser.add_argument("--fonts", type=Path, required=True)
     parser.add_argument("--datasets", type=Path, required=True)
     args = parser.parse_args()
     packages = [
@@ -112,9 +147,11 @@ def main() -> None:
     ]
     rows = icon_rows(args.icons, args.datasets)
     others = [f"| {' | '.join(row)} |" for row in OTHER_ROWS]
-    text = HEAD + "\n".join(rows) + "\n" + OTHER + "\n".join(others) + "\n" + FONTS + "\n".join(map(font_row, packages)) + "\n"
+    npm = [npm_row(args.fonts, package, tasks) for package, tasks in npm_packages().items()]
+    parts = ((HEAD, rows), (OTHER, others), (FONTS, map(font_row, packages)), (NPM, npm))
+    text = "".join(head + "\n".join(lines) + "\n" for head, lines in parts)
     (args.datasets / "embedded" / "ATTRIBUTION.md").write_text(text, encoding="utf-8")
-    print(f"{len(rows)} icon sets, {len(packages)} font packages")
+    print(f"{len(rows)} icon sets, {len(packages)} + {len(npm)} font packages")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Reads DIR/tasks/<task>.npz (pictures, 64 x 64) and each task's split.json; writes
 DATASETS_FOLDER/embedded/tasks/<task>/<backbone>/<split>/. A training picture gets the clean view and 8 augmented ones,
-validation and test the clean view only. A view's crop is drawn from a generator that is seeded with the view's number and the
+validation and test the clean view only. Where a crop would change the label (a copy of a counted icon cut off), crops keep nearly
+all of the picture. A view's crop is drawn from a generator that is seeded with the view's number and the
 picture's key, so it depends on nothing else. Runs in about a minute on one core, and starts from nothing every time.
 """
 
@@ -27,38 +28,42 @@ from tqdm import tqdm
 from bench.data.features import FeatureWriter
 
 VIEWS = 8
-SCALE, RATIO = (0.5, 1.0), (0.8, 1.25)
+Range = tuple[float, float]
+CROPS: tuple[Range, Range] = (0.5, 1.0), (0.8, 1.25)  # scale, aspect
+GENTLE_CROPS: dict[str, tuple[Range, Range]] = {"icon_count": ((0.95, 1.0), (0.95, 1.05))}
 PREPROCESSING = (
     "64 x 64 RGB picture on white; clean view: antialiased bilinear resize to the model's size; augmented views: RandomResizedCrop "
-    f"with scale {SCALE} and aspect {RATIO}, antialiased bilinear, never mirrored (left and right mean something in icons); "
+    "with scale {} and aspect {}, antialiased bilinear, never mirrored (left and right mean something in icons); "
     "normalised with mean and std .5"
 )
 SPLITS = ("train", "val", "test")
 
 
-def crop_of(key: str, view: int) -> tuple[int, int, int, int]:
+def crop_of(key: str, view: int, scale: Range, aspects: Range) -> tuple[int, int, int, int]:
     """Top, left, height, width of an augmented view's crop of a 64 x 64 picture, as RandomResizedCrop draws them."""
     rng = random.Random(f"{view}:{key}")
-    area = rng.uniform(*SCALE)
-    aspect = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+    area = rng.uniform(*scale)
+    aspect = math.exp(rng.uniform(math.log(aspects[0]), math.log(aspects[1])))
     height, width = (min(64, round(64 * math.sqrt(area * factor))) for factor in (1 / aspect, aspect))
     return rng.randint(0, 64 - height), rng.randint(0, 64 - width), height, width
 
 
-def views_of(picture: torch.Tensor, key: str, views: int, size: int) -> torch.Tensor:
+def views_of(picture: torch.Tensor, key: str, views: int, size: int, crops: tuple[Range, Range]) -> torch.Tensor:
     """[1 + views, 3, size, size], the clean view first."""
     clean = resize(picture, [size, size], antialias=True)
     return torch.stack(
-        [clean, *(resized_crop(picture, *crop_of(key, view), [size, size], antialias=True) for view in range(1, views + 1))]
+        [clean, *(resized_crop(picture, *crop_of(key, view, *crops), [size, size], antialias=True) for view in range(1, views + 1))]
     )
 
 
 @torch.inference_mode()
-def encode(model: torch.nn.Module, pixels: np.ndarray, keys: list[str], views: int, size: int) -> np.ndarray:
+def encode(
+    model: torch.nn.Module, pixels: np.ndarray, keys: list[str], views: int, size: int, crops: tuple[Range, Range]
+) -> np.ndarray:
     """Features [n, 1 + views, D] of pictures [n, 64, 64, 3]."""
     out = []
     for picture, key in zip(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1, keys, strict=True):
-        out.append(views_of(picture, key, views, size))
+        out.append(views_of(picture, key, views, size, crops))
     images = torch.stack(out)
     flat = images.flatten(0, 1)
     features = torch.cat([model.encode_image(part, normalize=True) for part in flat.split(512)])
@@ -86,6 +91,7 @@ def main() -> None:
         split = json.loads((home / "split.json").read_text(encoding="utf-8"))
         with np.load(args.work / "tasks" / f"{task}.npz") as saved:
             row, pixels = {key: number for number, key in enumerate(saved["keys"].tolist())}, saved["pixels"]
+        crops = GENTLE_CROPS.get(task, CROPS)
         shutil.rmtree(home / args.backbone, ignore_errors=True)
         for side in SPLITS:
             views = VIEWS if side == "train" else 0
@@ -93,14 +99,14 @@ def main() -> None:
                 "weights": sums["open_clip_model.safetensors"],
                 "model": "local-dir:embedded/model",
                 "open_clip": open_clip.__version__,
-                "preprocessing": PREPROCESSING,
+                "preprocessing": PREPROCESSING.format(*crops),
                 "views": views,
                 "view_seeds": "random.Random('VIEW:KEY'), views from 1",
                 "normalisation": "L2, then float16",
             }
             keys = [key for key, _, _ in split[side]]
             writer = FeatureWriter(home / args.backbone / side, inputs, dim=model.text_projection.shape[1], views=views)
-            writer.append(keys, encode(model, pixels[[row[key] for key in keys]], keys, views, size))
+            writer.append(keys, encode(model, pixels[[row[key] for key in keys]], keys, views, size, crops))
             writer.commit()
 
 
