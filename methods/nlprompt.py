@@ -9,17 +9,23 @@ from torch import Tensor
 from methods.base import Batch, Method, Predict, Task
 from methods.registry import register
 
+SPREAD = 300.0  # of cost / regularisation: the kernel's entries are above e^-300, and no scaling leaves float64
+
 
 def transport(logits: Tensor, reg: float) -> Tensor:
     """The entropic optimal-transport plan [N, C] between samples and classes, both uniform, at cost -log_softmax(softmax(z)).
 
-    In the log domain and in float64: plain Sinkhorn underflows to an all-zero plan at small `reg`.
+    In float64, and in the log domain where `reg` is so small that plain Sinkhorn underflows to an all-zero plan. On the CPU
+    POT's plain loop is several times faster in numpy than on torch's tensors; its logarithms are not.
     """
     logits = logits.cpu() if logits.is_mps else logits  # MPS has no float64
     cost = -logits.double().softmax(dim=1).log_softmax(dim=1)
+    cost = cost - cost.min()  # the same plan, and the largest entry of the kernel is 1
     rows, columns = (cost.new_full((size,), 1 / size) for size in cost.shape)
-    plan: Tensor = ot.sinkhorn(rows, columns, cost, reg, method="sinkhorn_log", numItermax=1000, stopThr=1e-6, warn=False)
-    return plan
+    plain = float(cost.max()) < SPREAD * reg
+    given = [of.numpy() if plain and of.is_cpu else of for of in (rows, columns, cost)]
+    method = "sinkhorn" if plain else "sinkhorn_log"
+    return torch.as_tensor(ot.sinkhorn(*given, reg, method=method, numItermax=1000, stopThr=1e-6, warn=False))
 
 
 @register("nlprompt")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from bench.engine.metrics import accuracy, belief_quality, calibration_error, distance_from
 
@@ -26,6 +27,14 @@ def test_belief_quality_by_hand():
     belief, clean = torch.tensor([0.9, 0.8, 0.7, 0.1]), np.array([True, True, False, False])
     found = belief_quality(belief, clean)
     assert found == {"belief_precision": pytest.approx(200 / 3), "belief_recall": 100.0, "belief_auroc": 100.0}
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_auroc_is_scikit_learns_with_and_without_ties(decimals):
+    rng = np.random.default_rng(0)
+    belief, clean = rng.random(200).round(decimals), rng.random(200) > 0.3
+    found = belief_quality(torch.from_numpy(belief), clean)["belief_auroc"]
+    assert found == pytest.approx(100 * roc_auc_score(clean, belief), rel=1e-12)
 
 
 def test_belief_without_wrong_labels_or_without_belief():

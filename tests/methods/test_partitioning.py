@@ -251,6 +251,16 @@ def test_the_plan_at_a_small_regularisation(z, reg):
     np.testing.assert_allclose(plan, np.exp(scaled + row + column), rtol=5e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize(("classes", "reg"), [(14, 0.01), (1000, 0.01), (10, 0.0035), (10, 0.0034), (10, 0.0032)])
+def test_the_plan_does_not_depend_on_the_domain(classes, reg):
+    """Confident logits, whose cost spreads over nearly 1: around reg = 1/300 the domain changes; 1,000 classes shift all costs."""
+    z = 30 * np.eye(classes)[np.arange(60) % classes] + np.random.default_rng(0).standard_normal((60, classes))
+    plan = nlprompt.transport(torch.from_numpy(z), reg).numpy()
+    logs = ot.sinkhorn(np.full(60, 1 / 60), np.full(classes, 1 / classes), cost_of(z), reg, method="sinkhorn_log",
+                       numItermax=1000, stopThr=1e-6, warn=False)  # fmt: skip
+    np.testing.assert_allclose(plan, logs, rtol=1e-7, atol=1e-15)
+
+
 @pytest.mark.parametrize(("given", "clean"), [({}, [True, True, False, False]), ({"reg": 1.0}, [True, False, False, False])])
 def test_nlprompt_transports_at_its_own_regularisation(given, clean, make_task):
     """Two classes take two samples each. With d = p_0 - p_1, class 0 gets d > t where Σ σ((d - t) / reg) = 2: at .01 the two
