@@ -33,11 +33,11 @@ def test_the_method_in_15_lines(tmp_path):
     path.write_text(source, encoding="utf-8")
     registry.load_plugin(path)
     try:
-        findings = list(check_method("focal"))
+        findings = list(check_method("poly1"))
         assert len(findings) > 8
         assert {finding.state for finding in findings} == {"ok"}, findings
     finally:
-        registry._classes.pop("focal")
+        registry._classes.pop("poly1")
 
 
 def test_the_grid():
