@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.errors import ENVIRONMENT, BenchError
 from bench.results.store import RUN_ID
 
 EXPIRES = 600.0  # seconds without a sign of life
@@ -34,24 +35,40 @@ class Claims:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._path = self.folder / f"{self.owner}.owner"
-        self._file = self._path.open("w", encoding="utf-8")
+        new = self._path.with_suffix(".new")  # until it is locked, another runner would take it for a dead one's
+        self._file = new.open("w", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._file.write(socket.gethostname())
         self._file.flush()
+        new.rename(self._path)
         self._held: set[str] = set()
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what dead runners have left."""
+        """Remove what dead runners have left: claims and owners' files that nobody holds."""
         now = os.fstat(self._file.fileno()).st_mtime
         for path in _files(self.folder):
             with contextlib.suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > EXPIRES:
+                if path != self._path and not _holds(path, now):
                     path.unlink()
 
+    def alone(self) -> bool:
+        """Whether no other runner lives here."""
+        return list(_files(self.folder)) == [self._path]
+
     def beat(self) -> None:
-        """A sign of life, for all claims at once."""
+        """A sign of life, for all claims at once.
+
+        Raises:
+            BenchError: Somebody has removed the folder.
+        """
         os.utime(self._file.fileno())
+        if not self._path.exists():
+            raise self._gone()
+
+    def _gone(self) -> BenchError:
+        where = f"the results folder {self.folder.parent} was removed or replaced while runs were going on."
+        return BenchError(where, "Start again: what is no longer there is made anew.", ENVIRONMENT)
 
     def take(self, run_id: str) -> bool:
         """Claim a run; False where another living runner holds it."""
@@ -63,6 +80,8 @@ class Claims:
                 return False
             claim.unlink(missing_ok=True)
             return self.take(run_id)
+        except FileNotFoundError as error:
+            raise self._gone() from error
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise

@@ -1,7 +1,7 @@
 """Supervision: one worker process per device, fed with shards; whatever kills a worker costs its shard and no more.
 
 A shard whose worker dies, hangs or raises is split in two and tried again, down to single runs, so that the one bad run is found
-and recorded as failed while all others finish.
+and recorded as failed while all others finish. A run that failed beside other methods goes again in a fresh worker without them.
 """
 
 import contextlib
@@ -23,9 +23,11 @@ from bench.plan import Cell, Shard
 from bench.results.store import Store
 from bench.runner.claims import BEAT, Claims
 from bench.runner.progress import Reporter
+from bench.runner.record import TAIL
 from bench.runner.worker import Work, main, store_outcomes
 
 DEATHS = 2  # a single run whose worker dies this often is recorded as failed (once may be an accident)
+PATIENCE = 5.0  # seconds for a process to end
 POLL = 5.0  # seconds between looks at runs that another runner holds
 
 
@@ -35,6 +37,7 @@ class Task:
 
     cells: list[Cell]
     deaths: int = 0
+    fresh: bool = False  # for a worker that has run nothing yet
 
 
 @dataclass(eq=False)
@@ -47,6 +50,7 @@ class Worker:
     task: Task | None = None
     heard: float = field(default_factory=time.monotonic)
     ready: bool = False  # it has started; until then only its death counts
+    used: bool = False  # it has had a shard
     error: str = ""  # why its shard failed as a whole
     hung: bool = False
 
@@ -92,8 +96,7 @@ class Pool:
                 self.reporter.tick()
         finally:
             for worker in self.workers:
-                worker.process.kill()
-                worker.process.join()
+                _end(worker.process)
 
     def _assign(self) -> None:
         """Give every idle worker a task; start workers as long as there are tasks for them."""
@@ -104,8 +107,12 @@ class Pool:
             task = self._claim(self.queue.popleft())
             if not task.cells:
                 continue
+            if worker and worker.used and task.fresh:
+                self.workers.remove(worker)
+                _end(worker.process)
+                worker = None
             worker = worker or self._start(next(work for work in self.works if work not in [w.work for w in self.workers]))
-            worker.task, worker.heard, worker.error = task, time.monotonic(), ""
+            worker.task, worker.heard, worker.used, worker.error = task, time.monotonic(), True, ""
             with contextlib.suppress(OSError):  # it has died; `_listen` sees that
                 worker.pipe.send(task.cells)
 
@@ -165,27 +172,42 @@ class Pool:
         return worker
 
     def _listen(self) -> None:
-        """Take in messages, deaths and silence."""
-        waiting = {worker.pipe: worker for worker in self.workers}
-        for pipe in connection.wait(list(waiting), timeout=0.5 if waiting else POLL):
-            self._drain(waiting[pipe])  # type: ignore[index]  # wait() also takes sockets; these are pipes
+        """Take in messages, deaths and silence. A process is watched besides its pipe: a child of its may hold that open."""
+        pipes = {worker.pipe: worker for worker in self.workers}
+        ends = {worker.process.sentinel: worker for worker in self.workers}
+        for signalled in connection.wait([*pipes, *ends], timeout=0.5 if pipes else POLL):
+            if signalled in pipes:
+                self._drain(pipes[signalled])  # type: ignore[index]  # wait() also takes sockets; these are pipes
         for worker in list(self.workers):
-            if worker.task and worker.ready and time.monotonic() - worker.heard > self.stall:
+            if not worker.process.is_alive():
+                self._bury(worker)
+            elif worker.task and worker.ready and time.monotonic() - worker.heard > self.stall:
                 worker.error, worker.hung = f"no progress for {self.stall:g} s; its worker was stopped", True
                 _stop_hung(worker.process)
-                self._drain(worker)
+                self._bury(worker)
 
     def _drain(self, worker: Worker) -> None:
+        """Hear what a worker has sent."""
         try:
             while worker in self.workers and worker.pipe.poll():
                 self._hear(worker, worker.pipe.recv())
-        except (EOFError, OSError):
-            worker.process.join()
-            if not worker.ready:
-                raise BenchError(
-                    f"a worker did not start; its log is {worker.work.root / worker.work.log}.", code=ENVIRONMENT
-                ) from None
-            self._lost(worker, worker.error or f"its worker died ({_cause(worker.process.exitcode)})")
+        except (EOFError, OSError):  # it has closed its end, so it is about to die
+            self._bury(worker)
+
+    def _bury(self, worker: Worker) -> None:
+        """A worker has died or says no more: end what it has started, hear its last words, and see what is left to do."""
+        if worker not in self.workers:
+            return
+        worker.process.join(PATIENCE)
+        died = not worker.process.is_alive()
+        _end(worker.process)
+        with contextlib.suppress(EOFError, OSError):
+            while worker in self.workers and worker.pipe.poll():
+                self._hear(worker, worker.pipe.recv())
+        if not worker.ready:
+            raise BenchError(f"a worker did not start; its log is {worker.work.root / worker.work.log}.", code=ENVIRONMENT)
+        cause = _cause(worker.process.exitcode) if died else "it did not end when it should"
+        self._lost(worker, worker.error or f"its worker died ({cause})")
 
     def _hear(self, worker: Worker, message: tuple[Any, ...]) -> None:
         worker.heard = time.monotonic()
@@ -197,12 +219,23 @@ class Pool:
             case ("run", run_id, status, title, error, folder):
                 self._ended(worker, run_id)
                 self.reporter.run(run_id, status, title, error, folder)
+            case ("again", run_ids, error):
+                self._try_again(worker, run_ids, error)
             case ("shard", error):
                 worker.error = error
                 if not error:
                     worker.task = None
             case ("fatal", text, hint, code):
                 raise BenchError(text, hint, code)
+
+    def _try_again(self, worker: Worker, run_ids: Sequence[str], error: str) -> None:
+        """Runs failed in a worker where other methods' code had run: each method goes again by itself, in a fresh one."""
+        cells = worker.task.cells if worker.task else []
+        worker.task = Task([])  # it ends now; until then it gets nothing else
+        self.claims.release(run_ids)
+        self.reporter.note(f"{len(cells)} runs failed beside other methods ({error}): they go again without them")
+        names = dict.fromkeys(cell.spec.method.name for cell in cells)
+        self.queue.extendleft(Task([cell for cell in cells if cell.spec.method.name == name], fresh=True) for name in names)
 
     def _ended(self, worker: Worker, run_id: str) -> None:
         self.claims.release([run_id])
@@ -221,9 +254,9 @@ class Pool:
             self.reporter.note(
                 f"{why}: {len(task.cells)} runs go again in two smaller stacks; log: {worker.work.root / worker.work.log}"
             )
-            self.queue.extendleft([Task(task.cells[middle:]), Task(task.cells[:middle])])
+            self.queue.extendleft([replace(task, cells=task.cells[middle:]), replace(task, cells=task.cells[:middle])])
         elif not worker.hung and task.deaths + 1 < DEATHS:
-            self.queue.appendleft(replace(task, deaths=task.deaths + 1))
+            self.queue.appendleft(replace(task, deaths=task.deaths + 1, fresh=True))
         else:
             trace = _tail(worker.work.root / worker.work.log)
             outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
@@ -240,13 +273,19 @@ def _context() -> Any:
 
 
 def _stop_hung(process: BaseProcess) -> None:
-    """Have a hung process write to its log where it hangs (faulthandler answers SIGABRT), then end it."""
+    """Have a hung process write to its log where it hangs (faulthandler answers SIGABRT)."""
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGABRT)
-    process.join(5)
+
+
+def _end(process: BaseProcess) -> None:
+    """End a worker and, by their process group, all that a method has started in it."""
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # no group: it died before it had one, or nothing is left
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
-    process.join()
+    process.join(PATIENCE)
 
 
 def _cause(exitcode: int | None) -> str:
@@ -257,9 +296,11 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _tail(log: Path, lines: int = 60) -> str:
-    """The end of a log, without the long list of extension modules that faulthandler adds."""
+    """The end of a log, at most `TAIL` bytes, without the long list of extension modules that faulthandler adds."""
     try:
-        text = log.read_text(encoding="utf-8", errors="replace")
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
     return "\n".join([line for line in text.splitlines() if not line.startswith("Extension modules:")][-lines:])

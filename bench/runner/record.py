@@ -22,6 +22,14 @@ from bench.results.store import Record
 from bench.spec import RunSpec
 from methods import registry
 
+LONGEST = 1000  # characters of an error's line in a record
+TAIL = 20_000  # characters of a traceback's or a log's end
+
+
+def brief(text: str) -> str:
+    """The first line of an error, of a length that a record and a terminal can hold."""
+    return (text.strip().splitlines() or [""])[0][:LONGEST]
+
 
 def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], log: str = "") -> Record:
     """The record of a run that ended: what `bench.results.schema` declares, and the specification.
@@ -46,7 +54,7 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], l
         "preset": title_of(spec.train), **_card_columns(card, spec, outcome),
         "noise_digest": outcome.noise_digest,
         "metrics": plain(outcome.metrics), "history": plain(outcome.history),
-        "error": outcome.error, "traceback": outcome.traceback,
+        "error": brief(outcome.error), "traceback": outcome.traceback[-TAIL:],
         "environment": dict(environment), "finished": round(time.time(), 3), "log": log,
     }  # fmt: skip
 

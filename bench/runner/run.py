@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def run_grid(
         _remember(grid, plan, store)
         if plan.shards:
             owner = Claims(root)
+            if owner.alone():
+                _tidy(store.tmp)
             works = _works(devices[: len(plan.shards)], root, owner.owner, plugins=tuple(plugins),
                            keep_context=keep_context, train=train)  # fmt: skip
             _train(plan, Pool(store, works, owner, make_reporter(style, tally), stall), quiet=style == "quiet")
@@ -138,6 +141,15 @@ def cores() -> int:
     """The cores this process may use: what the machine, the scheduler and taskset leave it."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed runner was writing."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:

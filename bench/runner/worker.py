@@ -1,8 +1,9 @@
 """A worker process: trains one shard after another and stores each run itself.
 
 Messages to the supervisor are tuples: ("ready",), ("steps", n), ("run", run_id, status, title, error, folder),
-("shard", error or ""), ("fatal", BenchError's message, hint, code). "shard" ends a shard; with an error the stack failed as a whole
-and the worker ends.
+("again", run_ids, error), ("shard", error or ""), ("fatal", BenchError's message, hint, code). "shard" ends a shard; with an error
+the stack failed as a whole and the worker ends. "again" hands back runs that failed in a process where other methods' code had run:
+it may have spoiled them, so the worker ends, and only what fails in a fresh one, without other methods, is recorded as failed.
 """
 
 import contextlib
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine.outcome import Outcome
-from bench.errors import BenchError
+from bench.errors import ENVIRONMENT, BenchError
 from bench.plan import Cell
 from bench.results.store import Record, Store
-from bench.runner.record import build_record, environment, files_of
+from bench.runner.record import brief, build_record, environment, files_of
 
 Send = Callable[[tuple[Any, ...]], None]
 Train = Callable[..., list[Outcome]]
@@ -49,21 +50,29 @@ def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
     _prepare(work)
     send: Send = pipe.send
     send(("ready",))
+    methods: set[str] = set()  # whose code has run in this process
     while (cells := pipe.recv()) is not None:
+        methods |= {cell.spec.method.name for cell in cells}
         try:
             outcomes = train_shard(cells, work, send)
-        except Exception as error:  # noqa: BLE001 - whatever a method or a device raises; the supervisor splits the shard
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a method or a device raises
             traceback.print_exc()
             text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            text = text.strip().splitlines()[0]
+            text = brief(text)
             if len(cells) > 1:
                 send(("shard", text))
                 return  # a fresh process has the whole memory again
             outcomes = [Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())]
+        ended = list(zip(cells, outcomes, strict=True))
+        spoiled = [(cell, outcome) for cell, outcome in ended if outcome.status == "failed" and len(methods) > 1]
+        kept = [pair for pair in ended if pair not in spoiled]
         try:
-            store_outcomes(Store(work.root), cells, outcomes, work, send)
+            store_outcomes(Store(work.root), [cell for cell, _ in kept], [outcome for _, outcome in kept], work, send)
         except BenchError as error:
             send(("fatal", error.message, error.hint, error.code))
+            return
+        if spoiled:
+            send(("again", [cell.run_id for cell, _ in spoiled], brief(spoiled[0][1].error)))
             return
         send(("shard", ""))
 
@@ -98,8 +107,10 @@ def store_outcomes(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outco
     """Store runs, each on its own, and say so. Threads, as most of the time is waiting for the disk to confirm.
 
     Raises:
-        BenchError: A run could not be stored.
+        BenchError: A run could not be stored, or the results folder is gone.
     """
+    if cells and not store.runs.is_dir():  # writing would make a new folder, with these runs alone in it
+        raise BenchError(f"the results folder {store.root} is gone.", "Start again to make its runs anew.", ENVIRONMENT)
 
     def write(cell: Cell, outcome: Outcome) -> Record:
         record = build_record(cell, outcome, environment(work.device), work.log)
@@ -119,7 +130,11 @@ def _engine() -> Train:
 
 
 def _prepare(work: Work) -> None:
-    """Output to the log, signals left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's."""
+    """Output to the log, signals left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's.
+
+    A process group of its own holds whatever a method starts, so that it ends with the worker.
+    """
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to every process of a job
     log = (work.root / work.log).open("a", encoding="utf-8", buffering=1)
@@ -142,4 +157,4 @@ def _die_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)

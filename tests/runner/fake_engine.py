@@ -3,6 +3,7 @@
 `troubled` reads the trouble from a file that maps seeds to kinds: {"2": "exit"}.
 """
 
+import ctypes
 import json
 import os
 import time
@@ -40,30 +41,78 @@ def slow(specs, **options):
     return train(specs, **options)
 
 
+def once(path: Path) -> None:
+    path.write_text("{}")
+    os.kill(os.getpid(), 9)
+
+
+def raises(error: BaseException) -> None:
+    raise error
+
+
+def orphan(path: Path, escapes: bool) -> None:
+    """Die, and leave a child that holds whatever this process has open."""
+    child = os.fork()
+    if child == 0:
+        if escapes:
+            os.setsid()
+        time.sleep(1000)
+    path.with_name("orphan").write_text(str(child))
+    os._exit(3)
+
+
+def line(_: Path) -> None:
+    os.write(2, b"x" * 50_000_000)
+    os._exit(3)
+
+
+TROUBLES = {
+    "exit": lambda _: os._exit(3),
+    "once": once,
+    "kill": lambda _: os.kill(os.getpid(), 9),
+    "hang": lambda _: time.sleep(1000),
+    "raise": lambda _: raises(MemoryError("the stack does not fit")),
+    "leave": lambda _: raises(SystemExit(0)),
+    "segfault": lambda _: ctypes.string_at(0),
+    "orphan": lambda path: orphan(path, escapes=False),
+    "escaped orphan": lambda path: orphan(path, escapes=True),
+    "line": line,
+}
+
+
 def troubled(path: Path, specs, **options):
     """Runs of the seeds that the file names make trouble, each in its way."""
     for spec in specs:
-        kind = json.loads(path.read_text()).get(str(spec.seed), "")
-        if kind == "exit":
-            os._exit(3)
-        if kind == "once":
-            path.write_text("{}")
-            os.kill(os.getpid(), 9)
-        if kind == "kill":
-            os.kill(os.getpid(), 9)
-        if kind == "hang":
-            time.sleep(1000)
-        if kind == "raise":
-            raise MemoryError("the stack does not fit")
-        if kind == "segfault":
-            import ctypes
-
-            ctypes.string_at(0)
+        if trouble := TROUBLES.get(json.loads(path.read_text()).get(str(spec.seed), "")):
+            trouble(path)
     outcomes = train(specs, **options)
     for item in outcomes:
-        if json.loads(path.read_text()).get(str(item.spec.seed)) == "failed":
-            item.status, item.error, item.traceback, item.predictions = "failed", "NaN loss", "Traceback …", None
+        kind = json.loads(path.read_text()).get(str(item.spec.seed))
+        if kind in {"failed", "long error"}:
+            error = "NaN loss" if kind == "failed" else "x" * 50_000_000
+            item.status, item.error, item.traceback, item.predictions = "failed", error, f"Traceback … {error}", None
     return outcomes
+
+
+methods_seen: set[str] = set()
+
+
+def spoiled(specs, **options):
+    """After gce's code has run in a process, every other method fails there."""
+    methods_seen.update(spec.method.name for spec in specs)
+    outcomes = train(specs, **options)
+    for item in outcomes:
+        if "gce" in methods_seen and item.spec.method.name != "gce":
+            item.status, item.error, item.predictions = "failed", "gradients are off", None
+    return outcomes
+
+
+def removes(root: Path, specs, **options):
+    """Somebody deletes the results folder meanwhile."""
+    import shutil
+
+    shutil.rmtree(root)
+    return train(specs, **options)
 
 
 def full_disk(specs, **options):

@@ -38,11 +38,12 @@ def test_a_run_belongs_to_one_runner_until_it_is_given_back(two, tmp_path):
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):
     code = f"import os, pathlib, sys; from bench.runner.claims import Claims; Claims(pathlib.Path(sys.argv[1])).take('{ONE}')"
     subprocess.run([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)", str(tmp_path)], check=False)
-    assert (tmp_path / "claims" / ONE).exists()
+    assert {path.suffix for path in (tmp_path / "claims").iterdir()} == {"", ".owner"}
     one = Claims(tmp_path)
+    assert one.alone()  # what the dead one has left is gone
     assert one.take(ONE)
     one.close()
-    assert not (tmp_path / "claims" / ONE).exists()
+    assert not list((tmp_path / "claims").iterdir())
 
 
 @pytest.mark.parametrize(("age", "free"), [(0, False), (EXPIRES - 60, False), (EXPIRES + 60, True), (-EXPIRES - 60, True)])
