@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.output import csv_cell
 from methods import registry
 from methods.base import Batch, Method
 
@@ -73,4 +74,5 @@ def write_curves(classes: list[int], out: TextIO) -> None:
         for count in classes:
             for rest in RESTS:
                 for point in curve(method, count, rest):
-                    writer.writerow([point.method, point.p_y, f"{point.gradient_norm:.6g}", f"{point.loss:.6g}", *point[4:]])
+                    numbers = (point.p_y, f"{point.gradient_norm:.6g}", f"{point.loss:.6g}")
+                    writer.writerow([csv_cell(point.method), *numbers, *point[4:]])

@@ -5,6 +5,7 @@ import re
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench.output import csv_cell
 from reports.tables import TIED, Cell, Table
 
 LATEX = {
@@ -88,8 +89,8 @@ def latex(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """The numbers, unrounded."""
-    return str(table.numbers.to_csv())
+    """The numbers, unrounded; no name is a formula to a spreadsheet."""
+    return str(table.numbers.rename(index=lambda name: csv_cell(name) if isinstance(name, str) else name).to_csv())
 
 
 def terminal(table: Table) -> RichTable:

@@ -1,11 +1,14 @@
 """The command line as a user types it: usage errors, versions, and answers at once."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from bench import __version__
+from bench.cli import as_told
+from bench.output import csv_cell
 
 
 def bench(*words):
@@ -53,3 +56,66 @@ def test_reading_results_does_not_import_torch(words):
 
 def test_a_stack_trace_is_for_debug():
     assert "Traceback" in bench("--debug", "methods", "gcee").stderr
+
+
+def test_an_exit_at_a_plugins_import_is_not_success(tmp_path):
+    """`sys.exit(0)` made `plan` end with 0 and no word."""
+    plugin, grid = tmp_path / "mine.py", tmp_path / "g.toml"
+    plugin.write_text("import sys\nsys.exit(0)\n")
+    grid.write_text('methods = ["coop_ce"]\ndatasets = ["digits"]\nnoise = {clean = [0.0]}\n')
+    done = bench("plan", str(grid), "--plugin", str(plugin))
+    assert done.returncode == 2
+    assert "cannot be loaded (SystemExit: 0)" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("x" * 300, 2), ("g.toml/below", 2), (".", 2), ("bell\x07\x1b[2J\u202e", 2)])
+def test_a_path_that_cannot_be_is_one_sentence_and_no_terminal_escape(tmp_path, name, code):
+    (tmp_path / "g.toml").touch()
+    done = bench("plan", str(tmp_path / name))
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (code, 1)
+    assert done.stderr.startswith("error: ")
+    assert not {"\x07", "\x1b", "\u202e"} & set(done.stderr)
+
+
+def test_a_stream_that_lacks_a_character_shows_an_escape():
+    code = "import sys; sys.stderr.reconfigure(encoding='ascii'); from bench.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "methods", "Ωmega"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert r"'\u03a9mega'" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
+    code = (
+        "import signal, time; from bench import cli; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "cli.app.command('wait')(lambda: (print('waiting', flush=True), time.sleep(100)))\ncli.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    assert (process.returncode, said) == (130, f"interrupted{by}: finished runs are kept; start again to continue\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (FileNotFoundError(2, "No such file", "x.csv"), 2, "No such file (x.csv)"),
+        (OSError(36, "File name too long", "x"), 2, "too long"),
+        (OSError(28, "No space left on device"), 3, "No space left"),
+        (ValueError("embedded null byte"), 2, "NUL"),
+        (RecursionError("maximum recursion depth exceeded"), 3, "not enough memory"),
+        (KeyError("x" * 50_000_000), 3, "not expected: `bench --debug"),
+    ],
+)
+def test_every_error_is_a_sentence_and_a_code(error, code, says):
+    told = as_told(error)
+    assert told.code == code
+    assert says in str(told)
+    assert len(str(told)) < 2000
+
+
+def test_no_cell_of_a_csv_file_is_a_formula():
+    assert [csv_cell(text) for text in ("=1+1", "+x", "-x", "@x", "gce", "")] == ["'=1+1", "'+x", "'-x", "'@x", "gce", ""]

@@ -1,21 +1,31 @@
 """The command line. Each command's module imports what is heavy only when the command runs, so `--help` answers at once."""
 
+import errno
+import os
+import signal
 import sys
 import traceback
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from bench import __version__
-from bench.errors import INTERRUPTED, USAGE, BenchError
+from bench.errors import ENVIRONMENT, INTERRUPTED, OK, USAGE, BenchError
+from bench.output import say, tolerant
 from methods.registry import MethodNameError, UnknownMethodError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 options = {"debug": False}
 
+WRONG_NAME = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)  # what a path of the user's can cause
+LONGEST = 1000  # characters of an unexpected error that are shown
+
 # Typer's own base of usage errors: newer versions bring a click of their own, whose classes are not the package click's.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
+
+
+class Stopped(BaseException):
+    """A signal asks the command to end. Not a KeyboardInterrupt: some versions of Typer end on that without a word."""
 
 
 def _version(show: bool) -> None:
@@ -36,23 +46,82 @@ def bench(
 
 
 def main() -> None:
-    """Run the command line; an error a user can act on becomes one sentence and an exit code."""
+    """Run the command line. Whatever goes wrong becomes one sentence and an exit code; the stack trace is for --debug."""
     from bench.cli import commands
 
+    for stream in (sys.stdout, sys.stderr):
+        tolerant(stream)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays so
+            signal.signal(number, _stop)
     commands.register(app)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except BenchError as error:
-        if options["debug"]:
-            traceback.print_exc()
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
-        sys.exit(error.code)
-    except (MethodNameError, UnknownMethodError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}.", markup=False, highlight=False)
-        sys.exit(USAGE)
+        sys.exit(_run())
+    except BrokenPipeError:  # the reader of our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
     except USAGE_ERROR as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: finished runs are kept; start again to continue", err=True)
+    except (Stopped, KeyboardInterrupt, typer.Abort) as error:
+        say(f"interrupted{f' by {error}' if str(error) else ''}: finished runs are kept; start again to continue", err=True)
         sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - this is where every error ends
+        if options["debug"]:
+            traceback.print_exc()
+        told = as_told(error)
+        say(f"error: {told}", err=True)
+        sys.exit(told.code)
+
+
+def _run() -> int:
+    """The command. What it loads may not end the program: a plugin's exit would look like success."""
+    try:
+        return int(app(standalone_mode=False) or OK)
+    except SystemExit as error:
+        raise BenchError(f"a method's code has tried to end the program (exit status {error.code}).", "Correct it.") from error
+
+
+def _stop(number: int, _: object) -> None:
+    """A scheduler's or a closing terminal's signal ends a command as Ctrl-C does."""
+    raise Stopped("" if number == signal.SIGINT else signal.Signals(number).name)
+
+
+def as_told(error: Exception) -> BenchError:
+    """An error as a user is told of it.
+
+    Names of files that cannot be, and files that hold something else than expected, are found by whatever reads them first, in many
+    libraries: this is where all of them become a sentence.
+    """
+    if isinstance(error, BenchError):
+        return error
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, MethodNameError | UnknownMethodError):
+        return BenchError(f"{error}.")
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        code = USAGE if isinstance(error, WRONG_NAME) or error.errno == errno.ENAMETOOLONG else ENVIRONMENT
+        return BenchError(f"{error.strerror or said}{where}.", "Check the path." if code == USAGE else "", code)
+    kinds = (
+        (
+            isinstance(error, MemoryError | RecursionError),
+            "there is not enough memory for this",
+            "Ask for less at once.",
+            ENVIRONMENT,
+        ),
+        (
+            type(error).__module__.startswith("pyarrow"),
+            "a file is not readable as Parquet",
+            "Name another, or make it anew.",
+            USAGE,
+        ),
+        (isinstance(error, ValueError) and "null byte" in said, "a path holds a NUL byte, as no name can", "Check it.", USAGE),
+    )
+    for fits, message, hint, code in kinds:
+        if fits:
+            return BenchError(f"{message} ({said[:LONGEST]}).", hint, code)
+    return BenchError(
+        f"{type(error).__name__}: {said[:LONGEST]}.",
+        "This is not expected: `bench --debug …` shows the stack trace, for a report of it.",
+        ENVIRONMENT,
+    )

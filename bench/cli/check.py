@@ -7,6 +7,7 @@ import typer
 
 from bench.cli.plugins import load_plugins
 from bench.errors import SOME_FAILED, BenchError, nearest
+from bench.output import say
 
 PLUGIN = typer.Option([], "--plugin", help="A Python file that registers methods; may be repeated.")
 
@@ -30,9 +31,9 @@ def check_method(
     for finding in findings_of(name):
         findings.append(finding)
         if not as_json:
-            typer.echo(f"{finding.state:8} {finding.check:18} {finding.reason}")
+            say(f"{finding.state:8} {finding.check:18} {finding.reason}")
     if as_json:
-        typer.echo(json.dumps([finding._asdict() for finding in findings]))
+        say(json.dumps([finding._asdict() for finding in findings]))
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(SOME_FAILED)
 

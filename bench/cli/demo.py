@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from bench.errors import SOME_FAILED
+from bench.output import say
 
 # Fixed beforehand: the first two icon tasks by name, and two of another domain, where zero-shot is weak and tuning matters.
 DATASETS = ("icons_animals_nature", "icons_arrows", "digits", "fashion_mnist")
@@ -36,8 +37,8 @@ def demo(
         seeds=list(SEEDS),
     )
     preset = ", ".join(f"{name} {value}" for name, value in PRESETS["demo"].model_dump().items() if value != "")
-    typer.echo(f"grid: {len(METHODS)} methods × {len(DATASETS)} tasks × symmetric noise {RATES} × seeds {SEEDS}", err=True)
-    typer.echo(f"preset demo: {preset}; 16 shots, 8 views; {len(expand(grid))} runs", err=True)
+    say(f"grid: {len(METHODS)} methods × {len(DATASETS)} tasks × symmetric noise {RATES} × seeds {SEEDS}", err=True)
+    say(f"preset demo: {preset}; 16 shots, 8 views; {len(expand(grid))} runs", err=True)
     started = time.perf_counter()
     summary = run_grid(grid, out, device=device)
     results = load(out)
@@ -47,7 +48,7 @@ def demo(
         console().print(render.terminal(table))
     for line in made.headline[:2]:
         console().print(line, markup=False, highlight=False)
-    typer.echo(f"results: {out}\nreport:  {out / 'report' / 'report.html'}")
-    typer.echo(f"took {time.perf_counter() - started:.0f} s", err=True)
+    say(f"results: {out}\nreport:  {out / 'report' / 'report.html'}")
+    say(f"took {time.perf_counter() - started:.0f} s", err=True)
     if summary.failed:
         raise typer.Exit(SOME_FAILED)

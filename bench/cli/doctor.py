@@ -5,6 +5,7 @@ import json
 import typer
 
 from bench.errors import ENVIRONMENT, BenchError
+from bench.output import say
 
 
 def doctor(
@@ -18,14 +19,14 @@ def doctor(
     for finding in look(dataset):
         found.append(finding)
         if not as_json and not (finding.area in ("cache", "python") and finding.status == "ok"):
-            typer.echo(f"{finding.status:8} {finding.area:8} {finding.name}: {finding.detail}")
+            say(f"{finding.status:8} {finding.area:8} {finding.name}: {finding.detail}")
             if finding.do and finding.status != "ok":
-                typer.echo(f"{'':18}{finding.do}")
+                say(f"{'':18}{finding.do}")
     broken = [finding for finding in found if finding.status == "broken"]
     if as_json:
-        typer.echo(json.dumps([finding._asdict() for finding in found]))
+        say(json.dumps([finding._asdict() for finding in found]))
     else:
         counts = {area: sum(f.area == area and f.status == "ok" for f in found) for area in ("python", "cache")}
-        typer.echo(f"ok       {counts['python']} packages, {counts['cache']} caches of features")
+        say(f"ok       {counts['python']} packages, {counts['cache']} caches of features")
     if broken:
         raise BenchError(f"{len(broken)} of {len(found)} things looked at are broken, as told above.", "", ENVIRONMENT)

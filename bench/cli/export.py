@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from bench.output import say
+
 
 def export(
     run_id: str = typer.Argument(help="A run of the store that kept its context (bench run --keep-context)."),
@@ -15,4 +17,4 @@ def export(
     from bench.results.store import Store
 
     for path in write(Store(results), run_id, out):
-        typer.echo(path)
+        say(path)

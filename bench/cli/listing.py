@@ -6,6 +6,7 @@ import json
 import typer
 
 from bench.errors import BenchError, nearest
+from bench.output import say
 
 
 def methods(
@@ -20,13 +21,13 @@ def methods(
         if name not in known:
             raise BenchError(f"no method is called '{name}'.", nearest(name, known))
         shown = ", ".join(f"{key} = {value!r}" for key, value in defaults(name).items()) or "none"
-        typer.echo(f"{name}\n\n{inspect.getdoc(load(name))}\n\nHyper-parameters: {shown}")
+        say(f"{name}\n\n{inspect.getdoc(load(name))}\n\nHyper-parameters: {shown}")
     elif as_json:
-        typer.echo(json.dumps([{"name": item.name, "summary": item.summary, "module": item.module} for item in known.values()]))
+        say(json.dumps([{"name": item.name, "summary": item.summary, "module": item.module} for item in known.values()]))
     else:
         width = max(map(len, known))
         for item in sorted(known.values()):
-            typer.echo(f"{item.name:{width}}  {item.summary}")
+            say(f"{item.name:{width}}  {item.summary}")
 
 
 def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
@@ -35,8 +36,8 @@ def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) 
 
     cards = [load_card(name) for name in card_paths()]
     if as_json:
-        typer.echo(json.dumps([card.model_dump() for card in cards]))
+        say(json.dumps([card.model_dump() for card in cards]))
         return
     for card in cards:
         counts = "/".join(f"{card.counts.get(part, '-')}" for part in ("train", "val", "test"))
-        typer.echo(f"{card.name:27} {len(card.classes):5} classes  {counts:22} {card.title}")
+        say(f"{card.name:27} {len(card.classes):5} classes  {counts:22} {card.title}")

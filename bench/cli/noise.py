@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.files import write_json
+from bench.output import say
 
 if TYPE_CHECKING:
     from bench.data.load import ZeroShot
@@ -41,9 +42,9 @@ def noise(
     spec = RunSpec(method=MethodSpec(name=""), dataset=dataset, task="", backbone=backbone, views=0, shots=shots,
                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=seed, train=TrainSpec())  # fmt: skip
     data = load_task(spec, _zero_shot(dataset, backbone) if protocol_of(protocol).needs == "zero_shot" else None)
-    typer.echo(f"{len(data.true)} images, {100 * data.realised_rate:.2f} % wrong labels, hash {data.noise_digest}")
+    say(f"{len(data.true)} images, {100 * data.realised_rate:.2f} % wrong labels, hash {data.noise_digest}")
     if not identifiable(protocol, rate, len(data.card.classes)):
-        typer.echo("at this rate the true class need not be the most likely label: no method can tell it from the labels alone")
+        say("at this rate the true class need not be the most likely label: no method can tell it from the labels alone")
     if out is not None:
         names = data.card.classes
         rows = [

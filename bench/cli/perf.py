@@ -4,6 +4,8 @@ import json
 
 import typer
 
+from bench.output import say
+
 
 def perf(
     threads: int = typer.Option(1, "--threads", help="Threads of torch."),
@@ -21,17 +23,17 @@ def perf(
         lines.append(found.as_dict())
         if not as_json:
             ratios = "  ".join(f"{name} {value:.2f}" for name, value in found.ratios.items())
-            typer.echo(
+            say(
                 f"{found.name:14} {found.classes:4} classes {found.tokens:5} tokens  coop {found.coop:.3f} s  "
                 f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
             )
-            typer.echo(_where(found.shares))
+            say(_where(found.shares))
     lines.append(timing.embedded_rate() | {"threads": threads})
     if as_json:
-        typer.echo(json.dumps(lines))
+        say(json.dumps(lines))
     else:
-        typer.echo("{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s".format(**lines[-1]))
-        typer.echo(_where(lines[-1]["shares"]))
+        say("{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s".format(**lines[-1]))
+        say(_where(lines[-1]["shares"]))
 
 
 def _where(shares: dict[str, float]) -> str:

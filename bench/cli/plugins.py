@@ -20,6 +20,6 @@ def load_plugins(paths: list[Path]) -> None:
             load_plugin(path)
         except MethodNameError as error:
             raise BenchError(f"plugin {path}: {error}.") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = "Correct the file; `bench --debug …` shows the stack trace."
             raise BenchError(f"plugin {path} cannot be loaded ({type(error).__name__}: {error}).", hint) from error

@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.plugins import load_plugins
 from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
+from bench.output import say
 
 if TYPE_CHECKING:
     from bench.plan import Plan
@@ -45,7 +46,7 @@ def plan(
     asked = read_grid(grid)
     made = make_plan(asked, Store(out or Path("results") / asked.name), retry_failed=retry_failed, part=_part(shard))
     if as_json:
-        typer.echo(json.dumps(describe(made)))
+        say(json.dumps(describe(made)))
     else:
         show(made)
 
@@ -55,20 +56,18 @@ def show(made: "Plan") -> None:
     from bench.runner.progress import clock
 
     counts = made.counts
-    typer.echo(f"{counts['total']} runs: {counts['done']} done, {counts['failed']} failed, {counts['to_run']} to run")
+    say(f"{counts['total']} runs: {counts['done']} done, {counts['failed']} failed, {counts['to_run']} to run")
     if counts["stale"]:
-        typer.echo(f"  stale        {counts['stale']:6}  the method, the engine or the features changed since; they run again")
+        say(f"  stale        {counts['stale']:6}  the method, the engine or the features changed since; they run again")
     if counts["failed"]:
-        typer.echo(f"  failed       {counts['failed']:6}  --retry-failed runs them again; `bench status` shows why")
+        say(f"  failed       {counts['failed']:6}  --retry-failed runs them again; `bench status` shows why")
     for state in ("excluded", "unavailable"):
         for reason, count in made.reasons(state).items():
-            typer.echo(f"  {state:12} {count:6}  {reason}")
+            say(f"  {state:12} {count:6}  {reason}")
     if made.shards:
         steps = sum(shard.steps for shard in made.shards)
         time = "unknown before the first runs" if made.seconds is None else f"about {clock(made.seconds)} on one worker"
-        typer.echo(
-            f"{len(made.shards)} shards of up to {max(len(s.cells) for s in made.shards)} runs, {steps} run-steps; time: {time}"
-        )
+        say(f"{len(made.shards)} shards of up to {max(len(s.cells) for s in made.shards)} runs, {steps} run-steps; time: {time}")
 
 
 def run(
@@ -120,9 +119,9 @@ def run(
         retry_failed=retry_failed, stall=stall, style="json" if as_json else "auto",
     )  # fmt: skip
     left = f", {summary.unavailable} without features (bench plan says which)" if summary.unavailable else ""
-    typer.echo(f"{root}: {summary.done} runs done now, {summary.cached} before, {summary.failed} failed{left}", err=True)
+    say(f"{root}: {summary.done} runs done now, {summary.cached} before, {summary.failed} failed{left}", err=True)
     if asked.select:
-        typer.echo(f"`bench report {root} --select {asked.select}` chooses the learning rates", err=True)
+        say(f"`bench report {root} --select {asked.select}` chooses the learning rates", err=True)
     return summary.code
 
 
@@ -141,17 +140,15 @@ def _on_slurm(job: "ShardJob", shards: int, options: dict[str, Any], wait: bool)
 
     while True:
         ids = slurm.submit(job, shards, options)
-        typer.echo(f"{len(ids)} jobs submitted: {' '.join(ids)}" if ids else "nothing to submit")
+        say(f"{len(ids)} jobs submitted: {' '.join(ids)}" if ids else "nothing to submit")
         if ids and not wait:
-            typer.echo(f"`bench status {job.root}` shows the queue and the results", err=True)
+            say(f"`bench status {job.root}` shows the queue and the results", err=True)
             return OK
         left = make_plan(job.grid, Store(job.root), retry_failed=job.retry_failed).counts["to_run"]
         queue.wait(job.root)
         job.retry_failed = False
         counts = make_plan(job.grid, Store(job.root)).counts
-        typer.echo(
-            f"{counts['done']} of {counts['total']} runs done, {counts['failed']} failed, {counts['to_run']} missing", err=True
-        )
+        say(f"{counts['done']} of {counts['total']} runs done, {counts['failed']} failed, {counts['to_run']} missing", err=True)
         if not counts["to_run"]:
             return SOME_FAILED if counts["failed"] else INCOMPLETE if counts["unavailable"] else OK
         if counts["to_run"] == left:
@@ -166,5 +163,5 @@ def status(
     from bench.runner.status import read_status, status_text
 
     found = read_status(results)
-    typer.echo(json.dumps(found) if as_json else status_text(found))
+    say(json.dumps(found) if as_json else status_text(found))
     return 0

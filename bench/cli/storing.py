@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.errors import OK, SOME_FAILED, BenchError
+from bench.output import say
 
 if TYPE_CHECKING:
     from bench.results.store import Store
@@ -31,10 +32,10 @@ def verify(results: Path = RESULTS) -> int:
     store = _store(results)
     problems = verify(store)
     for problem in problems:
-        typer.echo(problem)
-    typer.echo(f"{len(store.done())} runs, {len(problems)} problems", err=True)
+        say(problem)
+    say(f"{len(store.done())} runs, {len(problems)} problems", err=True)
     if problems:
-        typer.echo("remove a damaged run's folder and start `bench run` again: it is made anew", err=True)
+        say("remove a damaged run's folder and start `bench run` again: it is made anew", err=True)
     return SOME_FAILED if problems else OK
 
 
@@ -44,14 +45,14 @@ def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="R
     from bench.results.upkeep import superseded, sweep
 
     store = _store(results)
-    typer.echo(f"{sweep(store)} leftovers of crashes and old failures removed")
+    say(f"{sweep(store)} leftovers of crashes and old failures removed")
     old = superseded(store)
     if not old:
-        typer.echo("no superseded runs")
+        say("no superseded runs")
     elif yes or typer.confirm(f"remove {len(old)} superseded runs?"):
         for run_id in old:
             store.remove(run_id)
-        typer.echo(f"{len(old)} superseded runs removed")
+        say(f"{len(old)} superseded runs removed")
 
 
 @app.command()
@@ -66,7 +67,7 @@ def export(
     _store(results)
     manifest = export_results(results, out, grid)
     size = (out / "results.parquet").stat().st_size / 2**20
-    typer.echo(f"{out}/results.parquet: {manifest['runs']} runs ({manifest['failed']} failed), {size:.1f} MiB")
+    say(f"{out}/results.parquet: {manifest['runs']} runs ({manifest['failed']} failed), {size:.1f} MiB")
 
 
 def import_csv(
@@ -76,4 +77,4 @@ def import_csv(
     """Add numbers that others have published. They are marked as published everywhere and never mixed with runs."""
     from bench.results.exchange import import_published
 
-    typer.echo(f"{import_published(file, results)} published numbers added to {results}")
+    say(f"{import_published(file, results)} published numbers added to {results}")

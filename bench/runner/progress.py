@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.output import say, shown
 from bench.plan import Cell
 
 Style = Literal["auto", "json", "quiet"]
@@ -102,7 +103,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Say it."""
-        print(text, file=sys.stderr, flush=True)
+        say(text, err=True)
 
     def tick(self) -> None:
         """The state, now and then."""
@@ -137,7 +138,7 @@ class Bar(Lines):
 
     def note(self, text: str) -> None:
         """Say it above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
 
     def tick(self) -> None:
         """Move the bar."""
