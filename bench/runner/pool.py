@@ -177,7 +177,7 @@ class Pool:
         ends = {worker.process.sentinel: worker for worker in self.workers}
         for signalled in connection.wait([*pipes, *ends], timeout=0.5 if pipes else POLL):
             if signalled in pipes:
-                self._drain(pipes[signalled])  # type: ignore[index]  # wait() also takes sockets; these are pipes
+                self._drain(pipes[signalled])
         for worker in list(self.workers):
             if not worker.process.is_alive():
                 self._bury(worker)
