@@ -52,7 +52,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         tolerant(stream)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and that stays so
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:  # nohup ignores SIGHUP, and that stays so
             signal.signal(number, _stop)
     commands.register(app)
     try:
