@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.errors import ENVIRONMENT, BenchError
+from bench.files import resolved
 
 if TYPE_CHECKING:
     from bench.backbones.description import Backbone
     from bench.data.splits import Split
     from bench.grid import Grid
+    from bench.prepare.dataset import Prepared
     from bench.spec import NoiseSpec
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
@@ -30,6 +32,7 @@ BACKBONE = typer.Option(
 PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai: it says which settings belong to them.")
 WEIGHTS = typer.Option(None, help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
 SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
+SHOWN = 20  # names that a message lists
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
@@ -117,6 +120,19 @@ def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Gri
     return None, expand_noise({"clean": [0.0]} | rates), 8 if views is None else views
 
 
+def _tell(made: "Prepared") -> None:
+    """What of a dataset is left out, and which classes a part lacks."""
+    from bench.prepare.dataset import lacking
+
+    for part in ("val", "test"):
+        if names := lacking(made, part):
+            typer.echo(f"{len(names)} classes have no {part} image: {', '.join(names[:SHOWN])}", err=True)
+    if made.left_out:
+        listed = "".join(f"\n  {path}: {why}" for path, why in list(made.left_out.items())[:SHOWN])
+        more = f"\n  and {len(made.left_out) - SHOWN} more" if len(made.left_out) > SHOWN else ""
+        typer.echo(f"{len(made.left_out)} files below {made.images} are left out:{listed}{more}", err=True)
+
+
 @app.command()
 def extract(
     card: str = CARD,
@@ -151,19 +167,19 @@ def extract(
         load_card(card)
     chosen = _backbone(backbone, pretrained, weights, slug)
 
-    from bench.backbones.description import EMBEDDED, save_description
+    from bench.data.cards import load_card
     from bench.data.task import needed_images
     from bench.prepare.dataset import extract as encode
-    from bench.prepare.dataset import folder_card, prepare
+    from bench.prepare.dataset import prepare
     from bench.prepare.extract import load_encoder
+    from bench.prepare.folders import folder_card
 
-    encoder = load_encoder(chosen, _device(device))
-    # All that was asked for makes sense; only now is something written.
     if folder is not None:
-        card = folder_card(folder, name or folder.expanduser().resolve().name, template)
-    made = prepare(card, images, split, labels)
-    if chosen.slug != EMBEDDED:
-        save_description(chosen)
+        made = prepare(*folder_card(folder, name or resolved(folder).name, template), images, split, labels)
+    else:
+        made = prepare(load_card(card), "", images, split, labels)
+    _tell(made)
+    encoder = load_encoder(chosen, _device(device))
     if asked:
         shots, seeds = asked.shots, asked.seeds
 
@@ -172,11 +188,14 @@ def extract(
 
     typer.echo(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
     with Show() as progress:
-        made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress)
+        made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress,
+                      notice=lambda said: typer.echo(said, err=True))  # fmt: skip
     if made.skipped:
-        typer.echo(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'skipped.json'})", err=True)
+        typer.echo(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'prepared.json'})", err=True)
     typer.echo(f"{made.folder / chosen.slug}")
-    typer.echo(f'in a grid: datasets = ["{card}"], backbones = ["{chosen.slug}"], views = {views} or fewer', err=True)
+    typer.echo(
+        f'in a grid: datasets = ["{card or made.card.name}"], backbones = ["{chosen.slug}"], views = {views} or fewer', err=True
+    )
 
 
 @app.command()
@@ -217,21 +236,21 @@ def import_(
     slug: str = SLUG,
 ) -> None:
     """Take over features that another project has computed: the clean view only, in the split's order or with paths."""
-    from bench.backbones.description import EMBEDDED, save_description
-    from bench.prepare.dataset import prepare
+    from bench.data.cards import load_card
+    from bench.prepare.dataset import prepare, register
     from bench.prepare.dumps import import_dump, order_rows, read_dump
 
     chosen = _backbone(backbone, pretrained, weights, slug)
-    made = prepare(card, images, split, labels, encode=False)
+    made = prepare(load_card(card), "", images, split, labels, encode=False)
+    _tell(made)
     given = {part: path for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}
     for part, items in made.split._asdict().items():
         if items and part not in given:
             raise BenchError(f"the split of '{made.card.name}' has {len(items)} {part} images.", f"Give their dump with --{part}.")
     for part, path in given.items():  # all are checked before one is written
         order_rows(path, read_dump(path), getattr(made.split, part), part)
-    if chosen.slug != EMBEDDED:
-        save_description(chosen)
     for part, path in given.items():
         typer.echo(f"{part}: {import_dump(made, chosen, part, path)} images", err=True)
+    register(made, chosen)
     typer.echo(f"{made.folder / chosen.slug}")
     typer.echo("imported features have no augmented views: set views = 0 in the grid", err=True)

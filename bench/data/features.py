@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,20 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def _contents(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The content of each image that a cache holds, by path."""
+    contents = manifest.get("contents") or [""] * len(manifest["paths"])
+    return {path: content for path, content in zip(manifest["paths"], contents, strict=False) if path}
+
+
 class FeatureSet:
     """An opened cache. Nothing is read from disk until rows are asked for.
 
     Attributes:
         fingerprint: What the features were made from, hashed.
         inputs: What they were made from.
-        paths: Row keys, in the order of the blocks.
+        paths: Row keys, in the order of the blocks; rows that a later one has replaced have none.
+        contents: Size and hash of each image's file when it was encoded; "" where that is not known.
         views: Number of augmented views beside the clean one (V).
         dim: Length of a feature (D).
     """
@@ -67,15 +74,18 @@ class FeatureSet:
         self.folder = folder
         self.fingerprint: str = manifest["fingerprint"]
         self.inputs: dict[str, Any] = manifest["inputs"]
-        self.paths: tuple[str, ...] = tuple(manifest["paths"])
+        self.contents = _contents(manifest)
+        self.paths: tuple[str, ...] = tuple(self.contents)
         self.views: int = manifest["views"]
         self.dim: int = manifest["dim"]
         self._blocks = [_open_block(folder, block, (1 + self.views, self.dim)) for block in manifest["blocks"]]
         self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
-        if self._starts[-1] != len(self.paths):
+        if self._starts[-1] != len(manifest["paths"]):
             hint = f"Remove the folder. {_extract_hint(folder)}"
-            raise BenchError(f"{folder} names {len(self.paths)} images but holds {self._starts[-1]} rows.", hint, ENVIRONMENT)
-        self._row = {path: row for row, path in enumerate(self.paths)}
+            raise BenchError(
+                f"{folder} names {len(manifest['paths'])} images but holds {self._starts[-1]} rows.", hint, ENVIRONMENT
+            )
+        self._row = {path: row for row, path in enumerate(manifest["paths"]) if path}
 
     def check(self, paths: Sequence[str]) -> None:
         """Whether all images asked for are there.
@@ -141,7 +151,7 @@ def verify_features(folder: Path) -> list[str]:
     problems = []
     if fingerprint(manifest["inputs"]) != manifest["fingerprint"]:
         problems.append(f"{folder / MANIFEST}: the fingerprint does not match the inputs")
-    if len(set(manifest["paths"])) != len(manifest["paths"]):
+    if len(set(filter(None, manifest["paths"]))) != sum(map(bool, manifest["paths"])):
         problems.append(f"{folder / MANIFEST}: an image is named twice")
     rows = sum(block["rows"] for block in manifest["blocks"])
     if rows != len(manifest["paths"]):
@@ -184,15 +194,17 @@ class FeatureWriter:
             "views": views,
             "blocks": [],
             "paths": [],
+            "contents": [],
         }
         if (folder / MANIFEST).exists():
             self._extend(_read_manifest(folder))
 
     def _extend(self, existing: dict[str, Any]) -> None:
-        if existing["fingerprint"] != self._manifest["fingerprint"] or (1 + existing["views"], existing["dim"]) != self._shape:
+        same = fingerprint({**existing["inputs"], "replaced": {}}) == fingerprint({**self._manifest["inputs"], "replaced": {}})
+        if not same or (1 + existing["views"], existing["dim"]) != self._shape:
             changed = sorted(
                 key
-                for key in {*existing["inputs"], *self._manifest["inputs"]}
+                for key in {*existing["inputs"], *self._manifest["inputs"]} - {"replaced"}
                 if existing["inputs"].get(key) != self._manifest["inputs"].get(key)
             )
             raise BenchError(
@@ -201,13 +213,25 @@ class FeatureWriter:
                 ENVIRONMENT,
             )
         self._manifest = existing
+        existing.setdefault("contents", [""] * len(existing["paths"]))
 
     @property
-    def paths(self) -> frozenset[str]:
-        """The images that are there already, appended ones included."""
-        return frozenset(self._manifest["paths"])
+    def contents(self) -> dict[str, str]:
+        """The images that are there already, appended ones included, with the content that each was encoded from."""
+        return _contents(self._manifest)
 
-    def append(self, paths: Sequence[str], array: NDArray[np.floating[Any]]) -> None:
+    def drop(self, paths: Collection[str]) -> None:
+        """Forget the rows of images."""
+        self._manifest["paths"] = ["" if path in paths else path for path in self._manifest["paths"]]
+
+    def replace(self, contents: Mapping[str, str]) -> None:
+        """Forget the rows of images that have changed; with their new contents these are other features, of another fingerprint."""
+        self.drop(contents)
+        inputs = self._manifest["inputs"]
+        inputs["replaced"] = {**inputs.get("replaced", {}), **contents}
+        self._manifest["fingerprint"] = fingerprint(inputs)
+
+    def append(self, paths: Sequence[str], array: NDArray[np.floating[Any]], contents: Sequence[str] = ()) -> None:
         """Add one block of features `[n, 1 + V, D]`; they are normalised here, so that every cache is.
 
         Raises:
@@ -216,7 +240,7 @@ class FeatureWriter:
         if array.shape != (len(paths), *self._shape):
             expected = [len(paths), *self._shape]
             raise BenchError(f"Features of shape {list(array.shape)} given, {expected} expected, for {self.folder}.")
-        known = self.paths
+        known = self.contents
         if twice := [path for path in paths if path in known] or (list(paths) if len(set(paths)) < len(paths) else []):
             raise BenchError(f"Features of {twice[0]} are in {self.folder} already.")
         norm = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
@@ -227,6 +251,7 @@ class FeatureWriter:
             np.save(file, (array / norm).astype(np.float16))
         self._manifest["blocks"].append({"file": name, "rows": len(paths), "sha256": sha256(self.folder / name)})
         self._manifest["paths"] += list(paths)
+        self._manifest["contents"] += list(contents) or [""] * len(paths)
 
     def commit(self) -> None:
         """Make all appended blocks count, at once."""

@@ -1,12 +1,11 @@
 """From a user's images to cached features: find the files, check split and labels, encode what a grid needs.
 
 What a run needs later lies in `<features>/<card>/`: `split.json` (checked, in CoOp's format), `human.json` (where people's labels
-exist), `skipped.json` (unreadable images left out, with reasons) and one folder of features per backbone. Neither images nor
-split files are needed again.
+exist), `prepared.json` (where the images lay, what was left out and why) and one folder of features per backbone. Neither images
+nor split files are needed again.
 """
 
 import fcntl
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,14 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.cards import Card, load_card, parse_card
-from bench.data.splits import Split, read_split, write_split
+from bench.backbones.description import EMBEDDED, Backbone, save_description
+from bench.data.cards import Card, load_card
+from bench.data.features import FeatureWriter
+from bench.data.splits import Item, Split, read_split, write_split
 from bench.data.task import cached_human, cached_split
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import read_json, resolved, write_json, write_text
-from bench.paths import data_root, datasets_root, features_root
+from bench.paths import data_root, features_root
+from bench.prepare.folders import left_out
 from bench.prepare.human import read_human
-from bench.prepare.images import image_reader
+from bench.prepare.images import PREPARED, image_reader, remembered
 from bench.prepare.sources import read_source
 from bench.spec import digest
 
@@ -43,6 +45,9 @@ class Prepared:
     images: Path  # the image root
     whole: Split  # as its file has it
     skipped: dict[str, str]  # unreadable images that are left out, and why
+    left_out: dict[str, str]  # files below the image root that are in no part, and why
+    human: dict[str, dict[str, int]]  # the label that people gave to each training image, by path, of each set
+    text: str = ""  # the card's, where extraction makes it
 
     @property
     def split(self) -> Split:
@@ -53,6 +58,11 @@ class Prepared:
     def digest(self) -> str:
         """Identifies the split as its file has it."""
         return digest([[list(item) for item in part] for part in self.whole])
+
+    @property
+    def format(self) -> str:
+        """How its images lie; every card that `locate` takes has a source."""
+        return self.card.source.format if self.card.source else ""
 
     @property
     def folder(self) -> Path:
@@ -97,112 +107,104 @@ def locate(card: Card, images: Path | None, split: Path | None, *, encode: bool 
 
 
 def prepare(
-    dataset: str, images: Path | None = None, split: Path | None = None, labels: Path | None = None, *, encode: bool = True
+    card: Card,
+    text: str = "",
+    images: Path | None = None,
+    split: Path | None = None,
+    labels: Path | None = None,
+    *,
+    encode: bool = True,
 ) -> Prepared:
-    """Read and check a dataset's split and human labels, and keep them for the runs.
+    """Read and check a dataset's split and human labels; nothing is written before `register`.
 
     Args:
-        dataset: A card's name or path.
+        card: The dataset's card.
+        text: The card's text, where it is not kept yet.
         images: The image root; by default where CoOp has it below $BENCH_DATA.
         split: The split file or folder of lists; likewise.
         labels: The file of human labels; likewise.
         encode: Whether images will be read.
 
     Raises:
-        BenchError: A file is missing or wrong, or features of another split are kept under the card's name.
+        BenchError: A file is missing or wrong, a class has no training image, or something else is kept under the card's name.
     """
-    card = load_card(dataset)
-    root, lists = locate(card, images, split, encode=encode)
-    made = Prepared(card, root, read_source(card, root, lists), _skipped(card))
+    root, lists = locate(card, images and resolved(images), split and resolved(split), encode=encode)
+    whole = read_source(card, root, lists)
+    extra = left_out(root, whole) if card.source and card.source.format == "folders" else {}
+    made = Prepared(card, root, whole, remembered(features_root() / card.name).get("skipped", {}), extra, {}, text)
     first = [item.path for part in made.split for item in part[:PROBED]]
-    if encode and len(missing := image_reader(card, root).missing(first)) == len(first):
+    if encode and len(missing := image_reader(made.format, root).missing(first)) == len(first):
         hint = f"Is it the right folder? The card means '{card.source.images if card.source else ''}'. {card.how_to_get}"
         raise BenchError(f"the images of '{card.name}', such as {missing[0]}, are not below {root}.", hint)
-    _keep_split(made)
-    _keep_human(made, labels)
+    _check_classes(made)
+    made = replace(made, human=_human_labels(made, labels and resolved(labels)))
+    _check_kept(made)
     return made
 
 
-def _skipped(card: Card) -> dict[str, str]:
-    path = features_root() / card.name / "skipped.json"
-    found: dict[str, str] = read_json(path) if path.is_file() else {}
-    return found
+def lacking(made: Prepared, part: str) -> list[str]:
+    """The classes without an image in a part; none where a whole validation or test part is empty."""
+    there = {item.label for item in getattr(made.split, part)}
+    return [name for label, name in enumerate(made.card.classes) if label not in there] if there or part == "train" else []
 
 
-def _keep_split(made: Prepared) -> None:
-    path = cached_split(made.card)
-    if not path.is_file():
-        write_split(path, made.split, made.card.classes)
-    elif read_split(path) != made.split:
+def _check_classes(made: Prepared) -> None:
+    if names := lacking(made, "train"):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise BenchError(
-            f"{made.folder} holds another split of '{made.card.name}' than the one given.",
-            "Give the same split, or remove that folder and extract anew; numbers of two splits do not compare.",
+            f"class '{names[0]}'{more} of '{made.card.name}' has no training image.",
+            "Give it images, or take the class out of the card and the split.",
         )
 
 
-def _keep_human(made: Prepared, labels: Path | None) -> None:
-    human = made.card.human
+def _human_labels(made: Prepared, labels: Path | None) -> dict[str, dict[str, int]]:
+    human, root = made.card.human, data_root()
     if human is None:
         if labels is not None:
-            raise BenchError(
-                f"card '{made.card.name}' has no [human], so --labels has no meaning.", "Describe the labels in the card."
-            )
-        return
-    root = data_root()
+            hint = "Describe the labels in the card."
+            raise BenchError(f"card '{made.card.name}' has no [human], so --labels has no meaning.", hint)
+        return {}
     path = labels or (root / human.file if root else None)
     if path is None or (labels is None and not path.is_file()):
-        return
+        return {}
     items = made.whole.train
     sets = read_human(path, human, np.array([item.label for item in items], dtype=np.int64), len(made.card.classes))
-    found = {name: {item.path: int(label) for item, label in zip(items, values, strict=True)} for name, values in sets.items()}
-    kept = cached_human(made.card)
-    if kept.is_file() and read_json(kept) != found:
-        raise BenchError(
-            f"{kept} holds other human labels of '{made.card.name}' than {path}.",
-            "Give the same file, or remove that folder and extract anew; runs before and after would not compare.",
-        )
-    write_json(kept, found)
+    return {name: {item.path: int(label) for item, label in zip(items, values, strict=True)} for name, values in sets.items()}
 
 
-def folder_card(folder: Path, name: str, template: str) -> str:
-    """Make the card of a plain folder of class folders, or of one that holds train, val and test.
+def _check_kept(made: Prepared) -> None:
+    """Whether what is kept under the dataset's name is the same."""
+    path, kept = cached_split(made.card), cached_human(made.card)
+    again = "Give the same, or remove that folder and extract anew; runs before and after would not compare."
+    if path.is_file() and read_split(path) != made.split:
+        raise BenchError(f"{made.folder} holds another split of '{made.card.name}' than the one given.", again)
+    if made.human and kept.is_file() and read_json(kept) != made.human:
+        raise BenchError(f"{kept} holds other human labels of '{made.card.name}' than those given.", again)
+
+
+def register(made: Prepared, backbone: Backbone, *, anew: bool = False) -> None:
+    """Keep a dataset for the runs (card, split, human labels, what was left out), and what its features' backbone is.
 
     Args:
-        folder: `<class>/*`, or `{train,val,test}/<class>/*`. Class names are the sorted folder names.
-        name: What the dataset is called.
-        template: The zero-shot prompt, with {} for the class name.
-
-    Returns:
-        The dataset's name.
+        made: The dataset.
+        backbone: What its features were made with.
+        anew: Whether its split is another one on purpose, as images were skipped.
 
     Raises:
-        BenchError: There are no class folders, or the name is taken by another dataset.
+        BenchError: Another process has kept something else under one of the names meanwhile.
     """
-    folder = resolved(folder)
-    top = folder / "train" if (folder / "train").is_dir() and (folder / "test").is_dir() else folder
-    if not top.is_dir():
-        raise BenchError(f"folder {folder} does not exist.", "Give a folder that holds one folder of images per class.")
-    classes = sorted(entry.name for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        raise BenchError(f"{top} holds {len(classes)} class folders.", "Put the images of each class into a folder named after it.")
-    shipped = datasets_root() / f"{name}.toml"
-    if shipped.is_file():
-        raise BenchError(f"a shipped dataset is called '{name}' already.", "Give another name with --name.")
-    source = {"format": "folders", "images": str(folder), "split": ""}
-    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in source.items()}
-    text = (
-        f"name = {json.dumps(name)}\ntitle = {json.dumps(f'Images of {folder.name}', ensure_ascii=False)}\n"
-        f"templates = [{json.dumps(template, ensure_ascii=False)}]\nclasses = {json.dumps(classes, ensure_ascii=False)}\n\n"
-        "[source]\n" + "".join(f"{key} = {value}\n" for key, value in quoted.items())
-    )
-    parse_card(text, Path(f"of '{name}'"))
-    path = features_root() / name / "card.toml"
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise BenchError(f"another dataset is called '{name}' already ({path}).", "Give another name with --name.")
-    if not path.is_file():
-        write_text(path, text)
+    if not anew:
+        _check_kept(made)
+    if backbone.slug != EMBEDDED:
+        save_description(backbone)
+    if made.text:
+        write_text(made.folder / "card.toml", made.text)
         load_card.cache_clear()
-    return name
+    if made.human:
+        write_json(cached_human(made.card), made.human)
+    noted = {"images": str(made.images), "format": made.format, "skipped": made.skipped, "left_out": made.left_out}
+    write_json(made.folder / PREPARED, noted)
+    write_split(cached_split(made.card), made.split, made.card.classes)
 
 
 def extract(
@@ -215,8 +217,9 @@ def extract(
     workers: int,
     skip_bad: bool,
     progress: Callable[[str, int, int], None],
+    notice: Callable[[str], None],
 ) -> Prepared:
-    """Encode the images that `needed` picks of the split and that are not cached yet.
+    """Encode the images that `needed` picks of the split and that are not cached yet; then keep dataset and backbone for the runs.
 
     Args:
         made: The dataset.
@@ -228,6 +231,7 @@ def extract(
         skip_bad: Leave unreadable images out of the split for good, instead of refusing the dataset. As that changes which shots
             are drawn, what is needed is asked again.
         progress: Called with the part, images encoded and images to encode after every batch.
+        notice: Called with a sentence where images have changed since they were encoded.
 
     Returns:
         The dataset, its unreadable images left out.
@@ -237,32 +241,44 @@ def extract(
     """
     from bench.prepare.extract import encode_images  # noqa: PLC0415 - torch waits until something is encoded
 
-    read = image_reader(made.card, made.images)
-    with _alone(made, encoder.backbone.slug):
+    read, slug, known = image_reader(made.format, made.images), encoder.backbone.slug, made.skipped
+    with _alone(made, slug):
+        caches = {part: (made.folder / slug / part, views if part == "train" else 0) for part in Split._fields}
+        writers = {part: partial(FeatureWriter, folder, encoder.inputs(v), encoder.dim, v) for part, (folder, v) in caches.items()}
+        for writer in writers.values():
+            writer()  # refused here, before anything is encoded, where something else made the cache
         while True:
             wanted = needed(made.split)
             paths = {part: [item.path for item in items] for part, items in wanted._asdict().items()}
             bad = dict.fromkeys(read.missing([path for part in paths.values() for path in part]), "no such file")
             total = sum(len(part) for part in paths.values())
             for part, names in paths.items() if len(bad) < total else ():
-                folder = made.folder / encoder.backbone.slug / part
+                folder, v = caches[part]
                 here = [path for path in names if path not in bad]
-                shown = partial(progress, part)
-                bad |= encode_images(
-                    encoder, folder, here, read, made.digest, views if part == "train" else 0, batch_size, workers, shown
-                )
+                bad |= encode_images(encoder, folder, here, read, v, batch_size, workers, partial(progress, part), notice)
             if not bad:
-                return made
+                break
             if not skip_bad or len(bad) == total:
                 raise BenchError(_bad_sentence(made, bad, total), BAD_HINT)
             made = replace(made, skipped=made.skipped | bad)
-            write_json(made.folder / "skipped.json", made.skipped)
-            write_split(cached_split(made.card), made.split, made.card.classes)
+            _check_classes(made)
+        for part, writer in writers.items():
+            _forget_others(writer(), getattr(made.split, part))
+        register(made, encoder.backbone, anew=made.skipped != known)
+        return made
+
+
+def _forget_others(writer: FeatureWriter, items: list[Item]) -> None:
+    """Rows of images that are not in the split: of extractions that failed before it was put right."""
+    if others := writer.contents.keys() - {item.path for item in items}:
+        writer.drop(others)
+        writer.commit()
 
 
 @contextmanager
 def _alone(made: Prepared, slug: str) -> Iterator[None]:
     """Keeps a second extraction of the same features out."""
+    made.folder.mkdir(parents=True, exist_ok=True)
     with (made.folder / f"{slug}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -185,7 +185,7 @@ def dataset_files(name: str) -> Finding:
     except BenchError as error:
         return Finding("dataset", name, "absent", error.message, error.hint)
     looked = found[:: max(1, len(found) // LOOKED_AT)]
-    if missing := image_reader(card, images).missing(looked):
+    if missing := image_reader(card.source.format, images).missing(looked):
         detail = f"{len(missing)} of {len(looked)} images are missing below {images}, such as {missing[0]}"
         return Finding("dataset", name, "absent", detail, card.how_to_get)
     extract = f"bench features extract {name} --backbone ViT-B-16 --pretrained openai"

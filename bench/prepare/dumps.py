@@ -103,7 +103,7 @@ def import_dump(made: Prepared, backbone: Backbone, part: str, path: Path) -> in
     features = order_rows(path, read_dump(path), items, part)
     inputs = {**backbone.content, "dump": sha256(path), "views": 0, "normalisation": "L2", "split": made.digest}
     writer = FeatureWriter(made.folder / backbone.slug / part, inputs, features.shape[1], 0)
-    held = writer.paths
+    held = writer.contents
     new = [i for i, item in enumerate(items) if item.path not in held]
     if new:
         writer.append([items[i].path for i in new], features[new][:, None])

@@ -70,7 +70,7 @@ class Encoder:
         rows: NDArray[np.float32] = features.float().cpu().numpy()
         return rows
 
-    def inputs(self, views: int, split: str) -> dict[str, Any]:
+    def inputs(self, views: int) -> dict[str, Any]:
         """All that features depend on: what a cache's fingerprint is a hash of."""
         return {
             **self.backbone.content,
@@ -79,7 +79,6 @@ class Encoder:
             "views": views,
             "view_seeds": list(range(views)),
             "normalisation": "L2",
-            "split": split,
         }
 
 
@@ -103,7 +102,7 @@ def load_encoder(backbone: Backbone, device: str) -> Encoder:
 
 
 class Views(Dataset[tuple[str, torch.Tensor | None, str]]):
-    """Each image as (path, views [1 + V, 3, H, W] or None, why it cannot be read)."""
+    """Each image as (path, views [1 + V, 3, H, W] or None, its content, or why it cannot be read)."""
 
     def __init__(self, paths: list[str], read: Reader, encoder: Encoder, views: int) -> None:
         self.paths, self.read, self.views = paths, read, views
@@ -115,7 +114,7 @@ class Views(Dataset[tuple[str, torch.Tensor | None, str]]):
     def __getitem__(self, index: int) -> tuple[str, torch.Tensor | None, str]:
         path = self.paths[index]
         try:
-            image = self.read(path)
+            image, content = self.read(path), self.read.content(path)
         except UNREADABLE as error:
             return path, None, str(error).splitlines()[0] if str(error) else type(error).__name__
         made = [self.clean(image)]
@@ -123,7 +122,7 @@ class Views(Dataset[tuple[str, torch.Tensor | None, str]]):
             for seed in range(self.views):
                 torch.default_generator.manual_seed(derive(seed, "view", path))
                 made.append(self.augment(image))
-        return path, torch.stack(made), ""
+        return path, torch.stack(made), content
 
 
 def encode_images(
@@ -131,11 +130,11 @@ def encode_images(
     folder: Path,
     paths: list[str],
     read: Reader,
-    split: str,
     views: int,
     batch_size: int = 256,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> dict[str, str]:
     """Encode the images that a cache does not hold yet, and add them to it.
 
@@ -144,11 +143,11 @@ def encode_images(
         folder: The cache, `<features>/<backbone>/<part>`.
         paths: The images that must be in it.
         read: Opens one of them.
-        split: Digest of the split they belong to.
         views: V.
         batch_size: Views per forward pass.
         workers: Processes that decode images.
         progress: Called with the images encoded and the images to encode after every batch.
+        notice: Called with a sentence where images have changed since they were encoded.
 
     Returns:
         Images that cannot be read, and why; they are not in the cache.
@@ -158,8 +157,14 @@ def encode_images(
     """
     if not paths:
         return {}
-    writer = FeatureWriter(folder, encoder.inputs(views, split), encoder.dim, views)
-    held = writer.paths
+    writer = FeatureWriter(folder, encoder.inputs(views), encoder.dim, views)
+    held = writer.contents
+    now = {path: read.content(path) for path in paths if held.get(path)}
+    if changed := {path: content for path, content in now.items() if content != held[path]}:
+        if notice:
+            notice(f"{len(changed)} images have changed since they were encoded and are encoded anew: {', '.join(changed)}")
+        writer.replace(changed)
+        held = writer.contents
     todo = [path for path in paths if path not in held]
     loader = DataLoader(
         Views(todo, read, encoder, views),
@@ -171,25 +176,27 @@ def encode_images(
     done = 0
     names: list[str] = []
     rows: list[NDArray[np.float32]] = []
+    contents: list[str] = []
     since = time.monotonic()
     for batch in loader:
         bad |= {path: why for path, made, why in batch if made is None}
-        good = [(path, made) for path, made, _ in batch if made is not None]
+        good = [(path, made, content) for path, made, content in batch if made is not None]
         if good:
-            features = encoder.encode(torch.cat([made for _, made in good]))
-            names += [path for path, _ in good]
+            features = encoder.encode(torch.cat([made for _, made, _ in good]))
+            names += [path for path, _, _ in good]
+            contents += [content for _, _, content in good]
             rows.append(features.reshape(len(good), 1 + views, -1))
         done += len(batch)
         if progress:
             progress(done, len(todo))
         if len(names) >= BLOCK or (names and time.monotonic() - since > BLOCK_SECONDS):
-            _write(writer, names, rows)
-            names, rows, since = [], [], time.monotonic()
+            _write(writer, names, rows, contents)
+            names, rows, contents, since = [], [], [], time.monotonic()
     if names:
-        _write(writer, names, rows)
+        _write(writer, names, rows, contents)
     return bad
 
 
-def _write(writer: FeatureWriter, names: list[str], rows: list[NDArray[np.float32]]) -> None:
-    writer.append(names, np.concatenate(rows))
+def _write(writer: FeatureWriter, names: list[str], rows: list[NDArray[np.float32]], contents: list[str]) -> None:
+    writer.append(names, np.concatenate(rows), contents)
     writer.commit()

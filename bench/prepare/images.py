@@ -4,15 +4,16 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.data.cards import Card
-from bench.files import sha256
+from bench.files import read_json, sha256
 from bench.prepare.sources import cifar_batches
 
+PREPARED = "prepared.json"  # beside a dataset's split
 WHITE_IS_MOST = 1  # TIFF's PhotometricInterpretation: 0 is black and the largest number of the samples' bits white
 
 
@@ -90,6 +91,13 @@ class CifarImages:
 Reader = FolderImages | CifarImages
 
 
-def image_reader(card: Card, root: Path) -> Reader:
-    """What opens the images of a card below an image root."""
-    return CifarImages(root) if card.source is not None and card.source.format == "cifar" else FolderImages(root)
+def image_reader(form: str, root: Path) -> Reader:
+    """What opens the images of a card's `source.format` below an image root."""
+    return CifarImages(root) if form == "cifar" else FolderImages(root)
+
+
+def remembered(folder: Path) -> dict[str, Any]:
+    """What extraction has noted of a dataset: {"images": root, "format", "skipped": {path: why}, "left_out": {path: why}}."""
+    path = folder / PREPARED
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return found

@@ -4,7 +4,6 @@ A reader takes the card, the image root and the split file (or the folder of its
 """
 
 import posixpath
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from bench.data.cards import Card
 from bench.data.splits import Item, Split, check_split, read_split
 from bench.errors import BenchError
 from bench.files import read_text
+from bench.prepare.folders import folders_of, images_of, read_folders
 from bench.prepare.human import read_arrays
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # Classes of torchvision.datasets, and what they call train, val and test.
 TORCHVISION = {
     "DTD": ("train", "val", "test"),
@@ -85,16 +84,6 @@ def _aircraft(card: Card, images: Path, split: Path) -> Split:
     return Split(part("train"), part("val"), part("test"))
 
 
-def _folders_of(root: Path) -> list[str]:
-    if not root.is_dir():
-        raise BenchError(f"folder {root} does not exist.", "Run `bench doctor` to see which files a dataset needs.")
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images_of(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith("."))
-
-
 def _imagenet(card: Card, images: Path, split: Path) -> Split:
     """ImageNet as CoOp has it: `classnames.txt` with lines "<wnid> <name>", `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`.
 
@@ -103,9 +92,9 @@ def _imagenet(card: Card, images: Path, split: Path) -> Split:
     wnids = sorted(line.split(" ", 1)[0] for line in _lines(split))
 
     def part(name: str) -> list[Item]:
-        if _folders_of(images / name) != wnids or len(wnids) != len(card.classes):
+        if folders_of(images / name) != wnids or len(wnids) != len(card.classes):
             raise BenchError(f"{images / name} does not hold one folder for each of the {len(card.classes)} wnids of {split}.")
-        return [Item(f"{name}/{w}/{file}", label) for label, w in enumerate(wnids) for file in _images_of(images / name / w)]
+        return [Item(f"{name}/{w}/{file}", label) for label, w in enumerate(wnids) for file in images_of(images / name / w)]
 
     return Split(part("train"), [], part("val"))
 
@@ -115,41 +104,6 @@ def _lists(card: Card, images: Path, split: Path) -> Split:
     del card, images
     val = _labelled(split / "val.txt") if (split / "val.txt").exists() else []
     return Split(*([Item(*row) for row in rows] for rows in (_labelled(split / "train.txt"), val, _labelled(split / "test.txt"))))
-
-
-def _folders(card: Card, images: Path, split: Path) -> Split:
-    """Class folders: `{train,val,test}/<class>/*`, or `<class>/*`, of which half train, a fifth validate and the rest test.
-
-    The parts of plain class folders are drawn with a fixed seed from the sorted file names, class by class, in the shares of
-    CoOp's own splits.
-    """
-    del split
-    parted = (images / "train").is_dir() and (images / "test").is_dir()
-    label_of = {name.replace("_", " "): label for label, name in enumerate(card.classes)}
-
-    def items(root: Path, prefix: str) -> list[list[Item]]:
-        names = _folders_of(root)
-        if {name.replace("_", " ") for name in names} != set(label_of):
-            odd = sorted({name.replace("_", " ") for name in names} ^ set(label_of))
-            raise BenchError(f"{root} and the card do not have the same classes; '{odd[0]}' is in one only.", "Correct the card.")
-        return [[Item(f"{prefix}{n}/{file}", label_of[n.replace("_", " ")]) for file in _images_of(root / n)] for n in names]
-
-    if parted:
-        roots = [images / name for name in Split._fields]
-        return Split(*([i for m in items(root, f"{root.name}/") for i in m] if root.is_dir() else [] for root in roots))
-    found = Split([], [], [])
-    for members in items(images, ""):
-        if len(members) < 3:
-            raise BenchError(
-                f"{images} has a class of {len(members)} images.", "Train, validation and test take one image each at least."
-            )
-        random.Random(0).shuffle(members)  # noqa: S311 - a fixed order, no secret
-        train = max(1, round(0.5 * len(members)))
-        val = max(1, round(0.2 * len(members)))
-        found.train.extend(members[:train])
-        found.val.extend(members[train : train + val])
-        found.test.extend(members[train + val :])
-    return found
 
 
 def _torchvision(card: Card, images: Path, split: Path) -> Split:
@@ -198,8 +152,8 @@ def _animal10n(card: Card, images: Path, split: Path) -> Split:
     del card, split
 
     def part(folder: str) -> list[Item]:
-        _folders_of(images / folder)
-        names = _images_of(images / folder)
+        folders_of(images / folder)
+        names = images_of(images / folder)
         if odd := [name for name in names if not name.split("_")[0].isdecimal()]:
             raise BenchError(f"{images / folder / odd[0]} is not called '<label>_<number>.jpg'.", "Unpack ANIMAL-10N again.")
         return [Item(f"{folder}/{name}", int(name.split("_")[0])) for name in names]
@@ -252,7 +206,7 @@ READERS: dict[str, Callable[[Card, Path, Path], Split]] = {
     "aircraft": _aircraft,
     "imagenet": _imagenet,
     "lists": _lists,
-    "folders": _folders,
+    "folders": read_folders,
     "torchvision": _torchvision,
     "cifar": _cifar,
     "animal10n": _animal10n,

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import scipy.io
 
+from bench.backbones.description import describe
 from bench.data.cards import card_paths, load_card
 from bench.data.load import load_task
 from bench.data.splits import Item
 from bench.data.task import cached_human
 from bench.errors import BenchError
-from bench.prepare.dataset import locate, prepare
+from bench.prepare.dataset import locate, prepare, register
 from bench.prepare.images import image_reader
 from bench.prepare.sources import READERS, read_source
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
@@ -171,7 +172,7 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
     split = read_source(card, root, root)
     assert [len(part) for part in split] == [100, 0, 20]
     assert split.train[25] == Item("train/00025", labels[2][5])
-    image = image_reader(card, root)("train/00025")
+    image = image_reader("cifar", root)("train/00025")
     assert np.array_equal(np.asarray(image), drawn[1][5].reshape(3, 32, 32).transpose(1, 2, 0))
 
     clean = np.array([label for part in labels[1:] for label in part])
@@ -184,15 +185,17 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
     swapped[[0, 1]] = (swapped[[0, 1]] + 1) % 10
     (tmp_path / "labels.pt").write_bytes(pickle.dumps({"clean_label": swapped, "worse_label": worse}))
     with pytest.raises(BenchError, match="another order than the images: image 0"):
-        prepare(str(mine))
+        prepare(load_card(str(mine)))
     (tmp_path / "labels.pt").write_bytes(pickle.dumps({"clean_label": clean, "worse_label": worse}))
-    made = prepare(str(mine))
+    made = prepare(load_card(str(mine)))
+    assert not cached_human(made.card).exists()  # nothing is kept before features are there
+    register(made, describe("embedded"))
     assert cached_human(made.card).is_file()
-    assert prepare(str(mine)).split == made.split
+    assert prepare(load_card(str(mine))).split == made.split
     other = np.where(np.arange(100) % 5 > 2, (clean + 3) % 10, clean)
     (tmp_path / "others.pt").write_bytes(pickle.dumps({"clean_label": clean, "worse_label": other}))
     with pytest.raises(BenchError, match="holds other human labels of 'mine'"):
-        prepare(str(mine), labels=tmp_path / "others.pt")
+        prepare(load_card(str(mine)), labels=tmp_path / "others.pt")
 
     from bench.data.features import FeatureWriter
 
