@@ -57,7 +57,8 @@ def orphan(path: Path, escapes: bool) -> None:
         if escapes:
             os.setsid()
         time.sleep(1000)
-    path.with_name("orphan").write_text(str(child))
+    with path.with_name("orphans").open("a") as file:
+        file.write(f"{child}\n")
     os._exit(3)
 
 
