@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.cards import load_card
-from bench.engine.backbone import Backbone, text_tower, tokens_of
+from bench.engine.backbone import Backbone, load_backbone, text_tower, tokens_of
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.engine.shared import SharedPath
@@ -187,15 +187,22 @@ def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
     specs = expand(grid)
     train_stack(specs, device="cpu")  # a warm-up: files are read, the paths compared
     counted: list[int] = []
+    left, right = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
+    square = medians({"square": lambda: left @ right}, 3)["square"]
     started = time.perf_counter()
     train_stack(specs, device="cpu", progress=counted.append)
     seconds = time.perf_counter() - started
+    backbone, train = load_backbone("embedded"), specs[0].train
+    assert train is not None
+    path = SharedPath(backbone.tower, make_prompts(backbone, load_card(dataset).class_names, train))
+    floor = sum(counted) * path.floor_operations() * square / (2 * SQUARE**3)  # seconds
     return {
         "shares": shares(lambda: train_stack(specs, device="cpu"), seconds),
         "name": f"embedded, {dataset}",
         "classes": len(load_card(dataset).classes),
         "stacked": len(specs),
         "run_steps_per_second": sum(counted) / seconds,
+        "over_floor": seconds / floor,  # of all that a run takes: losses, optimiser and evaluation too
     }
 
 

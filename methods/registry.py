@@ -7,6 +7,7 @@ Names and summaries are read from the source, so listing them imports neither to
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -65,7 +66,8 @@ def register(name: str) -> Callable[[type[_M]], type[_M]]:
     return add
 
 
-def _scan(path: Path, module: str) -> list[Listing]:
+@functools.lru_cache(maxsize=1024)
+def _scan(path: Path, module: str, changed: int) -> list[Listing]:  # noqa: ARG001 - `changed` (ns) makes an edited file another one
     """The registered classes of a source file, without running it."""
     found = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -78,15 +80,21 @@ def _scan(path: Path, module: str) -> list[Listing]:
     return found
 
 
+@functools.lru_cache(maxsize=8)
+def _entry_points(path: tuple[str, ...]) -> importlib.metadata.EntryPoints:  # noqa: ARG001 - other folders, other packages
+    """The methods that installed packages offer."""
+    return importlib.metadata.entry_points(group=ENTRY_POINTS)
+
+
 def _declared() -> dict[str, Listing]:
     """The methods of this folder and of other packages' entry points, loaded or not."""
     found: dict[str, Listing] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        for item in _scan(path, f"methods.{path.stem}"):
+        for item in _scan(path, f"methods.{path.stem}", path.stat().st_mtime_ns):
             if item.name in found:
                 raise MethodNameError(f"method name '{item.name}' is registered in {found[item.name].module} and {item.module}")
             found[item.name] = item
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in _entry_points(tuple(sys.path)):
         if entry.name in found:
             raise MethodNameError(f"method name '{entry.name}' of {entry.value} is taken by {found[entry.name].module}")
         found[entry.name] = Listing(entry.name, f"from {entry.value}", entry.module)

@@ -32,7 +32,10 @@ def perf(
     if as_json:
         say(json.dumps(lines))
     else:
-        say("{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s".format(**lines[-1]))
+        say(
+            "{name}: {classes} classes, {stacked} runs stacked: {run_steps_per_second:.0f} run-steps/s, "
+            "{over_floor:.2f} times the tower's floor".format(**lines[-1])
+        )
         say(_where(lines[-1]["shares"]))
 
 
