@@ -1,5 +1,6 @@
 """DivideMix on prompts."""
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -82,8 +83,8 @@ class DivideMix(Method):
         fit = -(mixed * log_p).sum(dim=1)
         distance = (log_p.exp() - mixed).square().mean(dim=1)
         ramp = self.lambda_u * min(max((own.epoch - self.warmup) / self.ramp, 0.0), 1.0)
-        log_mean = log_p.logsumexp(dim=0) - np.log(len(log_p))
-        prior = -np.log(p.shape[2]) - log_mean.mean()
+        log_mean = log_p.logsumexp(dim=0) - math.log(len(log_p))
+        prior = -math.log(p.shape[2]) - log_mean.mean()
         return torch.where(labelled[:, 0], fit, ramp * distance) + prior
 
     def scores(self, text: Tensor, images: Tensor, scale: float) -> Tensor:
