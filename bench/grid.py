@@ -29,7 +29,8 @@ class Grid(Frozen):
 
     name: str = Field(default="grid", pattern=r"^[\w-][\w.-]*$")  # names files, so no slashes
     preset: str = "coop50"  # a training protocol of `bench.presets`
-    train: dict[str, Any] = Field(default_factory=dict)  # overrides single fields of it; a list multiplies (a learning-rate grid)
+    # [train] overrides single fields of it, and a list multiplies (a learning-rate grid); several [[train]] are several protocols
+    train: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=dict)
     select: Literal["noisy_val", "clean_val"] | None = None  # how reports choose among learning rates; clean_val is an oracle
     methods: list[str | dict[str, Any]] = Field(min_length=1)  # names, globs, or {name = "gce", q = [0.5, 0.7]}
     datasets: list[str] = Field(min_length=1)  # shipped names, globs, or paths of cards
@@ -161,10 +162,12 @@ def expand_datasets(entries: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def expand_train(preset: str, overrides: dict[str, Any]) -> list[TrainSpec]:
+def expand_train(preset: str, overrides: dict[str, Any] | list[dict[str, Any]]) -> list[TrainSpec]:
     """The training protocols of a preset and its overrides; a list of values (a learning-rate grid) multiplies."""
     if preset not in PRESETS:
         raise BenchError(f"no preset is called '{preset}'.", nearest(preset, PRESETS))
+    if isinstance(overrides, list):
+        return list(dict.fromkeys(train for table in overrides for train in expand_train(preset, table)))
     for key in overrides:
         if key not in TrainSpec.model_fields:
             raise BenchError(f"[train] has no key '{key}'.", nearest(key, TrainSpec.model_fields))
@@ -250,8 +253,7 @@ def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:
         BenchError: Unknown names or values, a learning-rate grid without a selector, or nothing left after the exclusions.
     """
     _check_rules(grid.exclude)
-    rates = grid.train.get("lr")
-    if isinstance(rates, list) and len(rates) > 1 and grid.select is None:
+    if grid.select is None and len({train.lr for train in expand_train(grid.preset, grid.train)}) > 1:
         raise BenchError(
             "[train] lr has several values, but the grid does not say how to choose among them.",
             'Add select = "noisy_val" (or "clean_val", which is marked as an oracle).',

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.grid import Grid, expand, fill_nested, read_grid, split_cells
+from bench.grid import Grid, expand, expand_train, fill_nested, read_grid, split_cells
 from methods import registry
 
 
@@ -95,6 +95,8 @@ def test_exclusions_say_which_rule_and_match_globs(card):
         ({"train": {"epoch": 5}}, "epochs"),
         ({"train": {"epochs": 0}}, "epochs"),
         ({"train": {"lr": [0.1, 0.2]}}, "select"),
+        ({"train": [{"lr": 0.1}, {"lr": 0.2}]}, "select"),
+        ({"train": [{"epochs": 2}, {"epoch": 3}]}, "epochs"),
         ({"exclude": [{"methods": "gce"}]}, "method"),
         ({"exclude": [{}]}, "empty"),
         ({"exclude": [{"method": "*"}]}, "no run left"),
@@ -180,3 +182,11 @@ def test_an_unknown_key_is_named_before_what_it_leaves_missing(tmp_path):
     path.write_text('methodz = ["gce"]\ndatasets = ["digits"]\n[noise]\nsymmetric = [0.5]\n')
     with pytest.raises(BenchError, match=r"'methodz'.*Did you mean 'methods'"):
         read_grid(path)
+
+
+def test_several_protocols_in_one_grid():
+    starts = [{"ctx_init": "random", "n_ctx": [4, 16]}, {"ctx_init": "words", "ctx_words": "a photo of a", "n_ctx": 0}, {}]
+    found = expand_train("embedded", starts)
+    assert [(train.ctx_init, train.n_ctx) for train in found] == [("random", 4), ("random", 16), ("words", 0), ("template", 0)]
+    assert {train.epochs for train in found} == {30}
+    assert expand_train("embedded", [{}, {"epochs": 30}]) == expand_train("embedded", {})
