@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from bench.devices import NAMES
 from bench.errors import SOME_FAILED
 from bench.output import say
 
@@ -17,7 +18,7 @@ SEEDS = (1, 2)
 
 def demo(
     out: Path = typer.Option(Path("results/demo"), "--out", help="Where results and report go."),
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1 or mps."),
+    device: str = typer.Option("auto", "--device", help=f"{NAMES}."),
 ) -> None:
     """Run a fixed grid on the embedded tasks and show its report (offline, under 3 minutes on 2 cores)."""
     from bench.cli.reporting import console

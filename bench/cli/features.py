@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.devices import NAMES
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
 
@@ -32,6 +33,7 @@ BACKBONE = typer.Option(
 PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai: it says which settings belong to them.")
 WEIGHTS = typer.Option(None, help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
 SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
+DEVICE = typer.Option("auto", "--device", help=f"{NAMES}.")
 SHOWN = 20  # names that a message lists
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
@@ -52,19 +54,6 @@ def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "
         typer.echo(said, err=True)
     check_slug(chosen)
     return chosen
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return str(torch.empty(0, device=name).device)
-    except (RuntimeError, AssertionError) as error:
-        raise BenchError(
-            f"device '{name}' cannot be used ({str(error).splitlines()[0]}).", "Try --device cpu.", ENVIRONMENT
-        ) from error
 
 
 class Show:
@@ -155,7 +144,7 @@ def extract(
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave unreadable images out of the split for good."),
     batch_size: int = typer.Option(256, min=1, help="Views per forward pass."),
     workers: int = typer.Option(min(8, (os.cpu_count() or 1) - 1), min=0, help="Processes that decode images."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps …"),
+    device: str = DEVICE,
 ) -> None:
     """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
     if bool(card) == (folder is not None):
@@ -165,6 +154,9 @@ def extract(
         from bench.data.cards import load_card
 
         load_card(card)
+    from bench.devices import devices
+
+    first = devices(device)[0]
     chosen = _backbone(backbone, pretrained, weights, slug)
 
     from bench.data.cards import load_card
@@ -179,7 +171,7 @@ def extract(
     else:
         made = prepare(load_card(card), "", images, split, labels)
     _tell(made)
-    encoder = load_encoder(chosen, _device(device))
+    encoder = load_encoder(chosen, first)
     if asked:
         shots, seeds = asked.shots, asked.seeds
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bench.cli.plugins import load_plugins
+from bench.devices import NAMES
 from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.output import say
 
@@ -76,7 +77,7 @@ def run(
     plugin: list[Path] = PLUGIN,
     dry_run: bool = typer.Option(False, "--dry-run", help="Only show the plan."),
     shard: str = SHARD,
-    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1 or mps."),
+    device: str = typer.Option("auto", "--device", help=f"{NAMES}."),
     workers: int | None = typer.Option(None, "--workers", min=1, help="Worker processes on the CPU; default one per core."),
     stack: int | None = typer.Option(None, "--stack", min=1, help="Most runs that train as one stack."),
     keep_context: bool = typer.Option(False, "--keep-context", help="Store the learned context tokens too."),

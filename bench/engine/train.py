@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.data.cards import load_card
 from bench.data.load import load_tasks
+from bench.devices import devices
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import Backbone, load_backbone
 from bench.engine.fold import Fold, fold_plain
@@ -33,15 +34,6 @@ from bench.spec import RunSpec
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
-
-
-def pick_device(device: str) -> str:
-    """The device that "auto" means here: CUDA, else MPS, else the CPU."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def eval_every(epochs: int) -> int:
@@ -62,7 +54,7 @@ def train_stack(
 
     Args:
         specs: The runs.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        device: As `bench.devices.devices` takes it; the first of those that it means.
         keep_context: Keep the learned contexts in the outcomes.
         max_stack: At most so many contexts at once.
         processes: How many processes share the device's memory, this one included.
@@ -76,7 +68,7 @@ def train_stack(
     """
     if len({stack_key(spec) for spec in specs}) > 1:
         raise BenchError("these runs cannot train as one stack: backbone, dataset, prompt layout or epochs differ.")
-    backbone = load_backbone(specs[0].backbone, pick_device(device))
+    backbone = load_backbone(specs[0].backbone, devices(device)[0])
     card = load_card(specs[0].dataset)
     zero_shot = backbone.encode(card.prompts)  # [C, D]
 

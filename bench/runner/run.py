@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.devices import devices
 from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.files import write_json
 from bench.grid import Grid
@@ -66,7 +66,7 @@ def run_grid(
         grid: What is asked. Methods of `plugins` must have been loaded before.
         root: The results folder; made where it does not exist.
         plugins: Files that the workers load.
-        device: "auto" (every GPU, else the CPU), "cpu", "cuda", "cuda:1" or "mps".
+        device: As `bench.devices.devices` takes it; every GPU has a worker.
         workers: Worker processes on the CPU, which share its cores; by default one per core, as far as memory allows.
         part: (i, n): only the i-th of n parts, for schedulers of one's own.
         stack: Most runs of a shard.
@@ -78,7 +78,7 @@ def run_grid(
         train: In place of the engine's `train_stack`; importable by name in the workers.
 
     Raises:
-        BenchError: The grid is wrong, features are missing, or results cannot be stored.
+        BenchError: The grid is wrong, features or the device are missing, or results cannot be stored.
         KeyboardInterrupt: Ctrl-C; finished runs are kept.
     """
     store = Store(root)
@@ -122,19 +122,11 @@ def _train(plan: Plan, pool: Pool, *, quiet: bool) -> None:
 
 
 def _devices(device: str, workers: int | None) -> list[str]:
-    """One entry per worker."""
-    import torch  # noqa: PLC0415 - the command line's help must not wait for it
-
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise BenchError(f"device '{device}' is unknown.", "Use auto, cpu, cuda, cuda:1 or mps.")
-    gpus = torch.cuda.device_count()
-    if device in {"auto", "cuda"} and gpus:
-        return [f"cuda:{index}" for index in range(gpus)]
-    if device == "cuda" or (device.startswith("cuda:") and int(device[5:]) >= gpus):
-        raise BenchError(f"device '{device}' asks for a GPU that is not there ({gpus} found).", "Use --device auto.")
-    if device in {"auto", "cpu"}:
-        return ["cpu"] * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
-    return [device]
+    """One entry per worker: each GPU has one, the CPU as many as asked."""
+    found = devices(device)
+    if found != ["cpu"]:
+        return found
+    return found * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
 
 
 def cores() -> int:

@@ -42,7 +42,7 @@ def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_fold
         (("--folder", class_folders, *good, "--noise", "fp_symmetric=half"), "has no rate"),
         (("--folder", class_folders, *good, "--noise", "fp_symmetric=2"), "outside"),
         (("--folder", class_folders, *good, "--grid", home / "no.toml"), "does not exist"),
-        (("--folder", class_folders, *good, "--device", "nonsense"), "device 'nonsense' cannot be used"),
+        (("--folder", class_folders, *good, "--device", "nonsense"), "device 'nonsense' is unknown"),
         (("--folder", home / "nowhere", *good), "does not exist"),
     ):
         with pytest.raises(BenchError, match=message):
