@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.cards import load_card
-from bench.engine.backbone import Backbone, load_backbone, text_tower, tokens_of
+from bench.engine.backbone import TextBackbone, load_backbone, text_tower, tokens_of
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.engine.shared import SharedPath
@@ -141,14 +141,14 @@ def medians(variants: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def random_backbone(model: str = "ViT-B-16") -> Backbone:
+def random_backbone(model: str = "ViT-B-16") -> TextBackbone:
     """A backbone of open_clip's with random weights: speed does not depend on them."""
     made = open_clip.create_model(model)
     made.visual = nn.Identity()
-    return Backbone(text_tower(made), tokens_of(open_clip.get_tokenizer(model)), 100.0)
+    return TextBackbone(text_tower(made), tokens_of(open_clip.get_tokenizer(model)), 100.0)
 
 
-def time_case(backbone: Backbone, case: Case, repeats: int) -> Timing:
+def time_case(backbone: TextBackbone, case: Case, repeats: int) -> Timing:
     """Time a case's variants on a tower."""
     train = TrainSpec()
     names = load_card(case.dataset).class_names

@@ -11,7 +11,8 @@ from bench.spec import TrainSpec
 from tests.engine.conftest import backbone_of, tiny
 
 
-def test_the_baseline_is_coops_forward_pass(backbone):
+def test_the_baseline_is_coops_forward_pass():
+    backbone = backbone_of(tiny())
     prompts = make_prompts(backbone, ["cat", "sea lion", "sea horse"], TrainSpec(n_ctx=4))
     context = initial_contexts(backbone, TrainSpec(n_ctx=4), 1, 1, 3)
     plain = PlainPath(backbone.tower, prompts, full=True)

@@ -27,7 +27,7 @@ class Preprocess(Frozen):
     resize_mode: str
 
 
-class Backbone(Frozen):
+class Description(Frozen):
     """A model of open_clip, the settings that belong to its weights, and where they lie."""
 
     slug: str = Field(pattern=r"^[A-Za-z0-9][\w.@-]*$")  # it names a folder
@@ -59,7 +59,7 @@ class Backbone(Frozen):
 FOLDER_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-def local_backbone(slug: str, folder: Path, known: str = "") -> Backbone:
+def local_backbone(slug: str, folder: Path, known: str = "") -> Description:
     """The backbone in a folder of open_clip's "local-dir" layout, with a merges file `bpe*.txt.gz` where it has its own tokens.
 
     Args:
@@ -82,7 +82,7 @@ def local_backbone(slug: str, folder: Path, known: str = "") -> Backbone:
         message = f"{config} does not describe a model of open_clip ({error!r})."
         raise BenchError(message, 'It holds {"model_cfg": {"embed_dim", "vision_cfg", "text_cfg"}, …}.') from error
     merges = sorted(folder.glob("bpe*.txt.gz"))
-    return Backbone(
+    return Description(
         slug=slug,
         model=f"local-dir:{folder}",
         weights=str(weights),
@@ -105,7 +105,7 @@ def known_backbones() -> list[str]:
     return [EMBEDDED, *sorted(path.stem for path in _description("x").parent.glob("*.json"))]
 
 
-def describe(slug: str) -> Backbone:
+def describe(slug: str) -> Description:
     """The backbone of a slug.
 
     Raises:
@@ -123,13 +123,13 @@ def describe(slug: str) -> Backbone:
             f"{nearest(slug, known_backbones())} `bench features extract` writes the description of the backbone it uses.",
         )
     try:
-        return Backbone.model_validate_json(path.read_bytes())
+        return Description.model_validate_json(path.read_bytes())
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise BenchError(f"{path} does not describe a backbone ({reason}).", "Remove it and extract again.") from error
 
 
-def check_weights(backbone: Backbone) -> None:
+def check_weights(backbone: Description) -> None:
     """Whether a backbone's weights, and its folder's configuration and merges, are there and are those that it names.
 
     Raises:
@@ -151,7 +151,7 @@ def check_weights(backbone: Backbone) -> None:
             )
 
 
-def check_slug(backbone: Backbone) -> None:
+def check_slug(backbone: Description) -> None:
     """Whether a backbone's slug is free for it: what a slug means is its description's whole content.
 
     Raises:
@@ -166,7 +166,7 @@ def check_slug(backbone: Backbone) -> None:
         )
 
 
-def save_description(backbone: Backbone) -> None:
+def save_description(backbone: Description) -> None:
     """Write a backbone's description, with where its files lie now.
 
     Raises:

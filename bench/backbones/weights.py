@@ -14,7 +14,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg
 
 from bench.backbones.checkpoint import read_checkpoint
-from bench.backbones.description import FOLDER_WEIGHTS, Backbone, Preprocess, check_weights, local_backbone
+from bench.backbones.description import FOLDER_WEIGHTS, Description, Preprocess, check_weights, local_backbone
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.files import resolved, sha256
 
@@ -33,7 +33,7 @@ def find_weights(model: str, tag: str) -> Path | None:
     return cached if cached.is_file() else None
 
 
-def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Backbone:
+def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Description:
     """The backbone of an open_clip model name with a pretrained tag, a weights file or both, or of a folder or hub name.
 
     Activation and image settings are the tag's. Of a file without a tag they are the model name's own, and quick GELU where the
@@ -79,7 +79,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         quick_gelu = True
     name = tag if weights is None else re.sub(r"[^\w.-]", "-", weights.stem)
     usual = PreprocessCfg()
-    return Backbone(
+    return Description(
         slug=slug or f"{model}@{name}",
         model=model,
         pretrained=tag,
@@ -91,7 +91,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
     )
 
 
-def assumed(backbone: Backbone) -> str:
+def assumed(backbone: Description) -> str:
     """What was assumed of a weights file that came without a tag, and how to say otherwise; "" where nothing was."""
     if backbone.pretrained or backbone.preprocess is None:
         return ""
@@ -165,7 +165,7 @@ def _tagged(model: str, tag: str) -> Path:
     return found
 
 
-def create_model(backbone: Backbone) -> Any:
+def create_model(backbone: Description) -> Any:
     """The open_clip model of a backbone with its weights: float32, on the CPU, in evaluation mode.
 
     Raises:
@@ -191,7 +191,7 @@ def create_model(backbone: Backbone) -> Any:
     return model.eval()
 
 
-def _load(model: Any, backbone: Backbone) -> None:
+def _load(model: Any, backbone: Description) -> None:
     """Put a checkpoint's weights into a model: all of them, and no others."""
     path = Path(backbone.weights)
     weights = convert_state_dict(model, read_checkpoint(path).weights)
@@ -220,7 +220,7 @@ def _differences(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tenso
     return "; ".join(found)
 
 
-def create_tokenizer(backbone: Backbone) -> Any:
+def create_tokenizer(backbone: Description) -> Any:
     """The tokenizer of a backbone: a callable from texts to token ids [n, context_length].
 
     Raises:

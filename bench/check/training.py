@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.check.cases import NotConforming
 from bench.data.cards import load_card
-from bench.data.load import load_task
-from bench.data.task import TaskData, task_digest
+from bench.data.load import load_data
+from bench.data.task import RunData, task_digest
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import load_backbone
 from bench.engine.member import Member
 from bench.engine.outcome import Outcome
 from bench.engine.text import TextFeatures
 from bench.engine.train import Stack
+from bench.engine.zero_shot import zero_shot_of
 from bench.grid import expand_methods
 from bench.presets import PRESETS
 from bench.spec import NoiseSpec, RunSpec
@@ -28,7 +28,7 @@ SHORT, LONG = 3, 15  # epochs
 TOLERANCE = 1e-3  # of how far the context moves, between two ways of stacking, after SHORT epochs
 GAIN = 20.0  # points above the random start that count as learning; cross entropy gains about three times as many
 
-Alter = Callable[[TaskData], TaskData]
+Alter = Callable[[RunData], RunData]
 
 
 def spec_of(method: str, noise: NoiseSpec, epochs: int, seed: int = 1) -> RunSpec:
@@ -45,14 +45,9 @@ def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Ou
         NotConforming: A run failed.
     """
     backbone, card = load_backbone(BACKBONE, "cpu"), load_card(DATASET)
-    zero_shot = backbone.encode(card.prompts)  # [C, D]
-
-    def logits(images: NDArray[np.float32]) -> NDArray[np.float32]:  # [N, D] to [N, C]
-        found: NDArray[np.float32] = (backbone.scale * torch.from_numpy(images) @ zero_shot.T).numpy()
-        return found
-
-    arrays = Arrays(zero_shot, backbone.scale)
-    members = [Member(spec, alter(load_task(spec, logits)), arrays) for spec in specs]
+    zero_shot = zero_shot_of(backbone, card)
+    arrays = Arrays(zero_shot)
+    members = [Member(spec, alter(data), arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
     assert specs[0].train is not None
     features = TextFeatures(backbone, card.class_names, specs[0].train, card.templates[0])
     outcomes = Stack(members, features, backbone, None).run(keep_context=True)
@@ -97,7 +92,7 @@ def check_clean_labels(name: str) -> str:
     if oracle:
         return f"declares oracle = '{oracle}' and is kept out of rankings"
 
-    def scramble(data: TaskData) -> TaskData:
+    def scramble(data: RunData) -> RunData:
         return replace(data, true=np.random.default_rng(0).permutation(data.true))
 
     spec = spec_of(name, NOISY, SHORT)

@@ -13,8 +13,8 @@ def export(
     out: Path = typer.Option(Path("prompt"), "--out", help="The folder to write to."),
 ) -> None:
     """Write a run's class text features and exact prompt as files that plain open_clip users can load."""
-    from bench.engine.export import export as write
+    from bench.engine.prompt_files import write_prompt
     from bench.results.store import Store
 
-    for path in write(Store(results), run_id, out):
+    for path in write_prompt(Store(results), run_id, out):
         say(path)

@@ -15,7 +15,7 @@ from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
 
 if TYPE_CHECKING:
-    from bench.backbones.description import Backbone
+    from bench.backbones.description import Description
     from bench.data.splits import Split
     from bench.grid import Grid
     from bench.prepare.dataset import Prepared
@@ -38,7 +38,7 @@ SHOWN = 20  # names that a message lists
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
-def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Backbone":
+def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Description":
     """The backbone that the options name."""
     from bench.backbones.description import check_slug, describe, known_backbones
     from bench.backbones.weights import assumed, resolve

@@ -9,19 +9,15 @@ from bench.files import write_json
 from bench.output import say
 
 if TYPE_CHECKING:
-    from bench.data.load import ZeroShot
+    from bench.engine.zero_shot import ZeroShot
 
 
 def _zero_shot(dataset: str, backbone: str) -> "ZeroShot":
-    """The zero-shot model of a dataset's template."""
-    import torch
-
     from bench.data.cards import load_card
     from bench.engine.backbone import load_backbone
+    from bench.engine.zero_shot import zero_shot_of
 
-    loaded = load_backbone(backbone)
-    text = loaded.encode(load_card(dataset).prompts)
-    return lambda images: (loaded.scale * torch.from_numpy(images) @ text.T).numpy()
+    return zero_shot_of(load_backbone(backbone), load_card(dataset))
 
 
 def noise(
@@ -34,14 +30,14 @@ def noise(
     out: Path | None = typer.Option(None, help="Write the images with their true and given labels here (JSON)."),
 ) -> None:
     """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
-    from bench.data.load import load_task
+    from bench.data.load import load_run
     from bench.data.noise import check_rate, identifiable, protocol_of
     from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
     check_rate(protocol, rate)
     spec = RunSpec(method=MethodSpec(name=""), dataset=dataset, task="", backbone=backbone, views=0, shots=shots,
                    noise=NoiseSpec(protocol=protocol, rate=rate), seed=seed, train=TrainSpec())  # fmt: skip
-    data = load_task(spec, _zero_shot(dataset, backbone) if protocol_of(protocol).needs == "zero_shot" else None)
+    data = load_run(spec, _zero_shot(dataset, backbone) if protocol_of(protocol).needs == "zero_shot" else None)
     say(f"{len(data.true)} images, {100 * data.realised_rate:.2f} % wrong labels, hash {data.noise_digest}")
     if not identifiable(protocol, rate, len(data.card.classes)):
         say("at this rate the true class need not be the most likely label: no method can tell it from the labels alone")

@@ -12,8 +12,8 @@ from bench.data.splits import Item
 from bench.data.task import (
     Array,
     Images,
+    RunData,
     Table,
-    TaskData,
     check_noise,
     check_views,
     draw_images,
@@ -24,7 +24,7 @@ from bench.data.task import (
 from bench.seeds import derive
 from bench.spec import NoiseSpec, RunSpec
 
-ZeroShot = Callable[[Array], Array]  # image features [N, D] to the zero-shot model's logits [N, C]
+LogitsOf = Callable[[Array], Array]  # image features [N, D] to the zero-shot model's logits [N, C]
 
 
 class _Draw(NamedTuple):
@@ -36,12 +36,12 @@ class _Draw(NamedTuple):
     val: Array  # [Nv, D]
 
 
-def load_task(spec: RunSpec, zero_shot: ZeroShot | None = None) -> TaskData:
-    """The data of one run (see `load_tasks`)."""
-    return load_tasks([spec], zero_shot)[0]
+def load_run(spec: RunSpec, zero_shot: LogitsOf | None = None) -> RunData:
+    """The data of one run (see `load_data`)."""
+    return load_data([spec], zero_shot)[0]
 
 
-def load_tasks(specs: Sequence[RunSpec], zero_shot: ZeroShot | None = None) -> list[TaskData]:
+def load_data(specs: Sequence[RunSpec], zero_shot: LogitsOf | None = None) -> list[RunData]:
     """The data of runs of one dataset and backbone: the shots of their seeds, their noisy labels and all features.
 
     Nothing is held twice: a training image is in one table, however many draws and runs use it; draws keep rows of it. Runs that
@@ -57,7 +57,7 @@ def load_tasks(specs: Sequence[RunSpec], zero_shot: ZeroShot | None = None) -> l
     draws: dict[tuple[object, ...], _Draw] = {}
     for views in dict.fromkeys(spec.views for spec in specs):
         draws |= _draws({_draw_key(spec): spec for spec in specs if spec.views == views})
-    loaded: dict[str, TaskData] = {}
+    loaded: dict[str, RunData] = {}
     tasks = []
     for spec in specs:
         key = f"{_draw_key(spec)} {spec.noise}"
@@ -117,7 +117,7 @@ def _labels(items: Sequence[Item]) -> Labels:
     return np.array([item.label for item in items], dtype=np.int64)
 
 
-def _task(spec: RunSpec, draw: _Draw, zero_shot: ZeroShot | None) -> TaskData:
+def _task(spec: RunSpec, draw: _Draw, zero_shot: LogitsOf | None) -> RunData:
     card, images, val, val_rows = load_card(spec.dataset), draw.images, draw.images.val, draw.val
     protocol, entry = spec.noise.protocol, protocol_of(spec.noise.protocol)
     of_people = entry.needs == "human"
@@ -138,7 +138,7 @@ def _task(spec: RunSpec, draw: _Draw, zero_shot: ZeroShot | None) -> TaskData:
 
     keep = entry.replaces is not None or card.train_labels == "human"
     clean_view = draw.table[draw.rows, 0].astype(np.float32)
-    return TaskData(
+    return RunData(
         card=card,
         table=draw.table,
         rows=draw.rows,

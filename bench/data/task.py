@@ -26,7 +26,7 @@ Table = NDArray[np.float16] | NDArray[np.float32]  # half precision, as features
 
 
 @dataclass(frozen=True, eq=False)
-class TaskData:
+class RunData:
     """Arrays of one run; runs that are loaded together share them. The true training labels are for measuring only."""
 
     card: Card

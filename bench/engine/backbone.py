@@ -1,16 +1,14 @@
 """A backbone as the engine needs it: frozen text tower, tokenizer and logit scale of an open_clip model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from bench.backbones.description import Backbone as DescribedBackbone
-from bench.backbones.description import describe
+from bench.backbones.description import Description, describe
 from bench.backbones.weights import create_model, create_tokenizer
 from bench.errors import BenchError
 
@@ -97,24 +95,15 @@ def tokens_of(tokenizer: Any) -> Tokens:
 
 
 @dataclass(frozen=True, eq=False)
-class Backbone:
+class TextBackbone:
     """What the engine loads once per backbone."""
 
     tower: TextTower
     tokens: Tokens
     scale: float  # the trained logit scale, exp(logit_scale)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text features [C, D] of whole prompts, through the tower's own modules: the zero-shot classifier."""
-        from bench.engine.plain import PlainPath, whole_prompts  # noqa: PLC0415 - plain.py imports this module
 
-        path = PlainPath(self.tower, whole_prompts(self, prompts))
-        empty = self.tower.positional_embedding.new_zeros(1, 0, self.tower.positional_embedding.shape[1])
-        return path(empty)[0]
-
-
-def load_backbone(slug: str, device: str = "cpu") -> Backbone:
+def load_backbone(slug: str, device: str = "cpu") -> TextBackbone:
     """The backbone of a slug, its image tower dropped; loaded once per process.
 
     Raises:
@@ -124,16 +113,16 @@ def load_backbone(slug: str, device: str = "cpu") -> Backbone:
 
 
 @lru_cache(maxsize=2)
-def _load(described: DescribedBackbone, device: str) -> Backbone:
+def _load(described: Description, device: str) -> TextBackbone:
     model = create_model(described)
     model.visual = nn.Identity()
     return text_side(described, model.to(device))
 
 
-def text_side(described: DescribedBackbone, model: Any) -> Backbone:
+def text_side(described: Description, model: Any) -> TextBackbone:
     """The text tower of a loaded model, frozen, with its tokenizer.
 
     Raises:
         BenchError: Prompts cannot be tuned with it.
     """
-    return Backbone(text_tower(model), tokens_of(create_tokenizer(described)), float(model.logit_scale.detach().exp()))
+    return TextBackbone(text_tower(model), tokens_of(create_tokenizer(described)), float(model.logit_scale.detach().exp()))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data.task import TaskData
+from bench.data.task import RunData
 from bench.engine.apart import Apart
 from bench.engine.arrays import Arrays
 from bench.engine.metrics import accuracy, belief_quality, calibration_error, distance_from
@@ -54,14 +54,13 @@ class Member:
         arrays: These, and what the other runs of its shard read, on the device.
     """
 
-    def __init__(self, spec: RunSpec, data: TaskData, arrays: Arrays) -> None:
-        self.spec, self.data, self.arrays, self.scale = spec, data, arrays, arrays.scale
+    def __init__(self, spec: RunSpec, data: RunData, arrays: Arrays) -> None:
+        self.spec, self.data, self.arrays, self.scale = spec, data, arrays, arrays.zero_shot.scale
         self.method: Method = registry.create(spec.method.name, **spec.method.params)
         self.table, self.rows = arrays(data.table), arrays(data.rows)  # [U, 1 + V, D] features and [N] where its images are there
         self.given = arrays(data.given)  # [N]
         self.true = arrays(data.true)  # [N], for measuring only
         self.test, self.test_true = arrays(data.test), arrays(data.test_true)  # [T, D], [T]
-        self.zero_shot = arrays.zero_shot  # [C, D]
         # The parts of these seeds leave out method and rate: all methods see the same order and draw from the same stream.
         self.order = torch.Generator().manual_seed(derive(spec.seed, "batches", data.card.name))
         self.draws = torch.Generator().manual_seed(derive(spec.seed, "draws", data.card.name))
@@ -96,7 +95,7 @@ class Member:
             features=lambda: self.images,
             labels=self.given,
             zero_shot=self.arrays.logits(self.data),
-            num_classes=len(self.zero_shot),
+            num_classes=len(self.data.card.classes),
             scale=self.scale,
             epochs=self.spec.train.epochs,
             batch_size=self.spec.train.batch_size,
@@ -206,7 +205,7 @@ class Member:
         scores = self.method.scores(text, self.test, self.scale)
         given, true = (torch.from_numpy(labels).to(text.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.method.scores(text, torch.from_numpy(self.data.val).to(text.device), self.scale)
-        zero_shot = self.scale * self.test @ self.zero_shot.T  # [T, C]
+        zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]
         now = accuracy(scores, self.test_true)
         metrics = {
             "accuracy": now,

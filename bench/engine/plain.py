@@ -7,11 +7,11 @@ import torch
 from open_clip.transformer import text_global_pool
 from torch import Tensor
 
-from bench.engine.backbone import Backbone, TextTower
+from bench.engine.backbone import TextBackbone, TextTower
 from bench.engine.prompts import CONTEXT, Prompts
 
 
-def whole_prompts(backbone: Backbone, prompts: Sequence[str]) -> Prompts:
+def whole_prompts(backbone: TextBackbone, prompts: Sequence[str]) -> Prompts:
     """Prompts without a learned context, truncated to the tower's length as open_clip's tokenizers do."""
     tokens, room = backbone.tokens, backbone.tower.context_length
     limit = room - len(tokens.start) - len(tokens.end)
@@ -62,3 +62,11 @@ class PlainPath:
             mask: Tensor = build(ids, length, dtype)
             return mask
         return None if self.tower.attn_mask is None else self.tower.attn_mask[:length, :length]
+
+
+@torch.no_grad()
+def encode_prompts(backbone: TextBackbone, prompts: Sequence[str]) -> Tensor:
+    """Text features [C, D] of whole prompts, through the tower's own modules."""
+    path = PlainPath(backbone.tower, whole_prompts(backbone, prompts))
+    empty = backbone.tower.positional_embedding.new_zeros(1, 0, backbone.tower.positional_embedding.shape[1])
+    return path(empty)[0]

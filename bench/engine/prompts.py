@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.engine.backbone import Backbone, Tokens
+from bench.engine.backbone import TextBackbone, Tokens
 from bench.errors import BenchError
 from bench.seeds import derive
 from bench.spec import TrainSpec
@@ -63,7 +63,7 @@ def start_of(tokens: Tokens, train: TrainSpec, template: str) -> Start:
     return Start(words, length, behind)
 
 
-def make_prompts(backbone: Backbone, names: Sequence[str], train: TrainSpec, template: str = "") -> Prompts:
+def make_prompts(backbone: TextBackbone, names: Sequence[str], train: TrainSpec, template: str = "") -> Prompts:
     """CoOp's prompts, "[context] name.", with the class name at the end, in the middle of the context, or in front of it.
 
     Raises:
@@ -90,7 +90,7 @@ def make_prompts(backbone: Backbone, names: Sequence[str], train: TrainSpec, tem
 
 
 def initial_contexts(
-    backbone: Backbone, train: TrainSpec, seed: int, contexts: int, classes: int, dataset: str = "", template: str = ""
+    backbone: TextBackbone, train: TrainSpec, seed: int, contexts: int, classes: int, dataset: str = "", template: str = ""
 ) -> Tensor:
     """The first values of a run's K contexts: [K, n_ctx, W], or [K, C, n_ctx, W] where they are class-specific.
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.engine.backbone import Backbone
+from bench.engine.backbone import TextBackbone
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import Prompts, initial_contexts, make_prompts
 from bench.engine.shared import SharedPath, why_not_shared
@@ -38,7 +38,7 @@ class TextFeatures:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: TextBackbone,
         names: Sequence[str],
         train: TrainSpec,
         template: str = "",

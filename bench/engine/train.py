@@ -12,22 +12,21 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.cards import load_card
-from bench.data.load import load_tasks
+from bench.data.load import load_data
 from bench.devices import devices
 from bench.engine.arrays import Arrays
-from bench.engine.backbone import Backbone, load_backbone
+from bench.engine.backbone import TextBackbone, load_backbone
 from bench.engine.fold import Fold, fold_plain
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
+from bench.engine.zero_shot import zero_shot_of
 from bench.errors import BenchError
 from bench.spec import RunSpec
 
@@ -64,20 +63,15 @@ def train_stack(
         An outcome per run, in the order of `specs`; a run that failed carries its traceback.
 
     Raises:
-        BenchError: Backbone, features or class names cannot be used for any of them.
+        BenchError: TextBackbone, features or class names cannot be used for any of them.
     """
     if len({stack_key(spec) for spec in specs}) > 1:
         raise BenchError("these runs cannot train as one stack: backbone, dataset, prompt layout or epochs differ.")
     backbone = load_backbone(specs[0].backbone, devices(device)[0])
     card = load_card(specs[0].dataset)
-    zero_shot = backbone.encode(card.prompts)  # [C, D]
-
-    def zero_shot_logits(images: NDArray[np.float32]) -> NDArray[np.float32]:  # [N, D] to [N, C]
-        logits: NDArray[np.float32] = (backbone.scale * torch.from_numpy(images) @ zero_shot.T.cpu()).numpy()
-        return logits
-
-    arrays = Arrays(zero_shot, backbone.scale)
-    members = [Member(spec, data, arrays) for spec, data in zip(specs, load_tasks(specs, zero_shot_logits), strict=True)]
+    zero_shot = zero_shot_of(backbone, card)
+    arrays = Arrays(zero_shot)
+    members = [Member(spec, data, arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
     train = specs[0].train
     if train is None:
         return [_template(member) for member in members]
@@ -103,7 +97,7 @@ def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:
 def _template(member: Member) -> Outcome:
     """A run that trains nothing: the card's template."""
     started = time.perf_counter()
-    outcome = member.guard(member.outcome, member.zero_shot[None], None)
+    outcome = member.guard(member.outcome, member.arrays.zero_shot.text[None], None)
     if outcome is None:
         return _failed(member)
     outcome.metrics["wall_seconds"] = time.perf_counter() - started
@@ -128,14 +122,16 @@ class Stack:
         progress: Called with the number of run-steps done.
     """
 
-    def __init__(self, members: Sequence[Member], features: TextFeatures, backbone: Backbone, progress: Progress | None) -> None:
+    def __init__(
+        self, members: Sequence[Member], features: TextFeatures, backbone: TextBackbone, progress: Progress | None
+    ) -> None:
         self.members, self.features, self.progress = members, features, progress
         firsts, self.slots, total = [], list[Tensor](), 0
         for member in members:
             train, count = member.spec.train, member.method.contexts
             assert train is not None
             card = member.data.card
-            first = initial_contexts(backbone, train, member.spec.seed, count, len(member.zero_shot), card.name, card.templates[0])
+            first = initial_contexts(backbone, train, member.spec.seed, count, len(card.classes), card.name, card.templates[0])
             firsts.append(first)
             self.slots.append(torch.arange(total, total + count, device=firsts[0].device))
             total += count

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.backbones.description import EMBEDDED, Backbone, save_description
+from bench.backbones.description import EMBEDDED, Description, save_description
 from bench.data.cards import Card, load_card
 from bench.data.features import FeatureWriter
 from bench.data.splits import Item, Split, read_split, write_split
@@ -182,7 +182,7 @@ def _check_kept(made: Prepared) -> None:
         raise BenchError(f"{kept} holds other human labels of '{made.card.name}' than those given.", again)
 
 
-def register(made: Prepared, backbone: Backbone, *, anew: bool = False) -> None:
+def register(made: Prepared, backbone: Description, *, anew: bool = False) -> None:
     """Keep a dataset for the runs (card, split, human labels, what was left out), and what its features' backbone is.
 
     Args:

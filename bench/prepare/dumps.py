@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.backbones.description import Backbone
+from bench.backbones.description import Description
 from bench.data.features import FeatureWriter
 from bench.data.splits import Item
 from bench.errors import BenchError
@@ -93,7 +93,7 @@ def order_rows(path: Path, found: dict[str, NDArray[Any]], items: list[Item], pa
     return features.astype(np.float32)
 
 
-def import_dump(made: Prepared, backbone: Backbone, part: str, path: Path) -> int:
+def import_dump(made: Prepared, backbone: Description, part: str, path: Path) -> int:
     """Make the cache of a split part from a dump: the clean view only. Returns the number of images.
 
     Raises:

@@ -19,10 +19,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench.backbones.description import Backbone
+from bench.backbones.description import Description
 from bench.backbones.weights import create_model
 from bench.data.features import FeatureWriter
 from bench.engine.backbone import text_side
+from bench.engine.plain import encode_prompts
 from bench.errors import ENVIRONMENT, BenchError
 from bench.prepare.images import Reader
 from bench.seeds import derive
@@ -37,7 +38,7 @@ Transform = Callable[[Image.Image], torch.Tensor]
 class Encoder:
     """A backbone's image tower and what images go through before it."""
 
-    backbone: Backbone
+    backbone: Description
     model: Any
     clean: Transform
     augment: Transform
@@ -82,7 +83,7 @@ class Encoder:
         }
 
 
-def load_encoder(backbone: Backbone, device: str) -> Encoder:
+def load_encoder(backbone: Description, device: str) -> Encoder:
     """The image tower of a backbone with CoOp's transforms.
 
     Views are random crops of 8 to 100 % of the area, bicubic, flipped half the time; the clean view is the short side resized
@@ -92,7 +93,7 @@ def load_encoder(backbone: Backbone, device: str) -> Encoder:
         BenchError: The weights cannot be loaded, or prompts cannot be tuned with the text side.
     """
     model = create_model(backbone).to(device)
-    text_side(backbone, model).encode(["a photo."])  # found out now, not after hours of encoding
+    encode_prompts(text_side(backbone, model), ["a photo."])  # found out now, not after hours of encoding
     config = PreprocessCfg(**model.visual.preprocess_cfg)
     crop = transforms.RandomResizedCrop(config.size, scale=(0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC)
     normalise = transforms.Normalize(config.mean, config.std)

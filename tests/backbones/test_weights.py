@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from bench.backbones import weights
-from bench.backbones.description import Backbone, describe, save_description
+from bench.backbones.description import Description, describe, save_description
 from bench.backbones.weights import create_model, create_tokenizer, find_weights, resolve
 from bench.cli.features import app
 from bench.data.cards import load_card
@@ -174,6 +174,7 @@ def test_unknown_models_and_weights_are_told():
 def check_zero_shot(folder, model_name, path, home):
     """The engine's class features give open_clip's own zero-shot classifier's logits on the cached features."""
     from bench.engine.backbone import load_backbone
+    from bench.engine.plain import encode_prompts
 
     words = ["extract", "--folder", folder, "--backbone", model_name, "--weights", path, "--workers", 0, "--views", 1, "--shots", 1,
              "--slug", "zs", "--template", "a bad photo of a {}."]  # fmt: skip
@@ -188,7 +189,7 @@ def check_zero_shot(folder, model_name, path, home):
             model, create_tokenizer(described), names, ["a bad photo of a {}."], device="cpu"
         )
         expected = 100 * torch.from_numpy(images) @ classifier
-    ours = 100 * torch.from_numpy(images) @ load_backbone("zs").encode(card.prompts).T
+    ours = 100 * torch.from_numpy(images) @ encode_prompts(load_backbone("zs"), card.prompts).T
     assert torch.allclose(ours, expected, atol=1e-3)
     assert expected.std() > 0.01
 
@@ -210,7 +211,7 @@ def test_real_architectures_with_random_weights(name, tmp_path, home, class_fold
 
 def test_the_embedded_model_is_a_backbone_like_any_other(home):
     described = describe("embedded")
-    assert isinstance(described, Backbone)
+    assert isinstance(described, Description)
     assert create_tokenizer(described)(["an icon of a boat."]).shape == (1, described.context_length)
     save_description(described.model_copy(update={"slug": "mine"}))
     assert describe("mine").sha256 == described.sha256

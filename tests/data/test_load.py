@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.data.load import load_task, load_tasks
+from bench.data.load import load_data, load_run
 from tests.data.test_task import animals, spec  # noqa: F401 - a fixture
 
 NOISES = (("clean", 0.0), ("symmetric", 0.5), ("pairflip", 0.5), ("instance", 0.5))
@@ -22,22 +22,22 @@ def bytes_of(draws, train, val, test, views, dim):
 
 def test_features_are_held_once(animals):  # noqa: F811 - the fixture
     specs = [spec(*noise, seed=seed, method=method) for noise in NOISES for seed in (1, 2, 3) for method in ("x", "y")]
-    tasks = load_tasks(specs)
+    tasks = load_data(specs)
     assert len({id(task) for task in tasks}) == len(NOISES) * 3  # methods share all
     assert len({id(task.rows) for task in tasks}) == 3  # noises share a draw
     distinct = len({path for task in tasks for path in task.paths})
     assert held(tasks) == bytes_of(1, distinct, 0, 21, 2, 16) + 3 * bytes_of(1, 0, 12, 0, 2, 16)
-    for one, task in zip(map(load_task, specs), tasks, strict=True):
+    for one, task in zip(map(load_run, specs), tasks, strict=True):
         assert np.array_equal(one.train, task.train)
         assert np.array_equal(one.given, task.given)
         assert np.array_equal(one.val, task.val)
 
 
 def test_replacing_noises_add_rows(animals):  # noqa: F811 - the fixture
-    clean, replaced = load_tasks([spec(), spec("fp_symmetric", 0.5)])
+    clean, replaced = load_data([spec(), spec("fp_symmetric", 0.5)])
     assert clean.table is replaced.table
     assert len(clean.table) == len({*clean.paths, *replaced.paths}) > 12
-    assert np.array_equal(replaced.train, load_task(spec("fp_symmetric", 0.5)).train)
+    assert np.array_equal(replaced.train, load_run(spec("fp_symmetric", 0.5)).train)
 
 
 def test_a_shard_of_imagenet_fits():

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bench.backbones.description import describe, save_description
 from bench.cli.features import app
 from bench.data.cards import load_card
-from bench.data.load import load_task
+from bench.data.load import load_run
 from bench.data.noise import make_noise
 from bench.data.task import check_ready, draw_images, features_of, features_version, split_of
 from bench.errors import BenchError
@@ -39,18 +39,18 @@ def logits(images):
 
 
 def test_methods_share_shots_and_wrong_labels_and_seeds_do_not(animals):
-    one, other = load_task(spec("symmetric", 0.5)), load_task(spec("symmetric", 0.5, method="y", views=0))
+    one, other = load_run(spec("symmetric", 0.5)), load_run(spec("symmetric", 0.5, method="y", views=0))
     assert one.noise_digest == other.noise_digest
     assert np.array_equal(one.given, other.given)
     assert np.array_equal(one.train[0], other.train[0])
-    assert load_task(spec("symmetric", 0.5, seed=2)).noise_digest != one.noise_digest
+    assert load_run(spec("symmetric", 0.5, seed=2)).noise_digest != one.noise_digest
     assert one.realised_rate == 0.5
     assert one.train.shape == (3, 12, 16)
     assert other.train.shape == (1, 12, 16)
 
 
 def test_shots_are_the_same_at_every_rate_and_validation_is_as_noisy(animals):
-    low, high = load_task(spec("symmetric", 0.25)), load_task(spec("symmetric", 0.75))
+    low, high = load_run(spec("symmetric", 0.25)), load_run(spec("symmetric", 0.75))
     assert low.paths == high.paths
     wrong = low.given != low.true
     assert np.array_equal(low.given[wrong], high.given[wrong])
@@ -59,7 +59,7 @@ def test_shots_are_the_same_at_every_rate_and_validation_is_as_noisy(animals):
 
 
 def test_replacing_noise_keeps_given_labels_balanced_and_shows_other_images(animals):
-    shots, noisy = load_task(spec("fp_pairflip", 0.1)), load_task(spec("fp_pairflip", 0.5))
+    shots, noisy = load_run(spec("fp_pairflip", 0.1)), load_run(spec("fp_pairflip", 0.5))
     assert Counter(noisy.given.tolist()) == {0: 4, 1: 4, 2: 4}
     assert np.array_equal(shots.true, shots.given)  # a tenth of four rounds to none
     assert np.array_equal(noisy.given, shots.given)
@@ -72,27 +72,27 @@ def test_replacing_noise_keeps_given_labels_balanced_and_shows_other_images(anim
     ]
     expected = features_of("animals", "tiny", "train").rows(list(noisy.paths))
     assert np.array_equal(noisy.train.swapaxes(0, 1), expected)
-    assert noisy.noise_digest != load_task(spec("fp_pairflip", 0.25)).noise_digest
+    assert noisy.noise_digest != load_run(spec("fp_pairflip", 0.25)).noise_digest
     assert ((noisy.val_given - noisy.val_true) % 3 == np.where(noisy.val_given != noisy.val_true, 1, 0)).all()
 
 
 def test_noise_that_depends_on_images_gets_the_clean_view(animals):
-    data = load_task(spec("instance", 0.5))
+    data = load_run(spec("instance", 0.5))
     seed = derive(1, "animals")
     assert np.array_equal(data.given, make_noise("instance", data.true, 3, 0.5, seed, features=data.train[0]))
-    data = load_task(spec("confusion", 0.5), logits)
+    data = load_run(spec("confusion", 0.5), logits)
     assert np.array_equal(data.given, make_noise("confusion", data.true, 3, 0.5, seed, zero_shot=logits(data.train[0])))
     expected = make_noise("confusion", data.val_true, 3, 0.5, seed, "val", zero_shot=logits(data.val))
     assert np.array_equal(data.val_given, expected)
     with pytest.raises(BenchError, match="needs the zero-shot model's logits"):
-        load_task(spec("confusion", 0.5))
+        load_run(spec("confusion", 0.5))
 
 
 def test_what_trains_nothing_needs_the_test_part_only(animals, tmp_path):
     folder = animals / "features" / "animals" / "tiny"
     (folder / "train").rename(tmp_path / "away")
     (folder / "val").rename(tmp_path / "away2")
-    data = load_task(spec(train=None, views=0, shots=0))
+    data = load_run(spec(train=None, views=0, shots=0))
     assert data.train.shape == (1, 0, 16)
     assert data.val.shape == (0, 16)
     assert data.test.shape == (21, 16)
@@ -120,16 +120,16 @@ def test_training_labels_that_nobody_knows_are_not_called_true(animals, class_fo
     card = animals / "features" / "animals" / "card.toml"
     card.write_text(card.read_text().replace("[source]", 'train_labels = "human"\n[source]'))
     load_card.cache_clear()
-    data = load_task(spec("human", 1.0))
+    data = load_run(spec("human", 1.0))
     assert not data.true_known
     assert np.isnan(data.realised_rate)
     assert np.array_equal(data.given, data.true)
     assert data.val.shape == (0, 16)  # nobody labelled them so
     with pytest.raises(BenchError, match="the true ones are unknown"):
-        load_task(spec("symmetric", 0.5))
+        load_run(spec("symmetric", 0.5))
     untrained = spec(train=None, views=0, shots=0)
     check_ready(untrained)
-    assert load_task(untrained).test.shape == (21, 16)
+    assert load_run(untrained).test.shape == (21, 16)
 
 
 def test_features_of_other_weights_than_the_backbones_are_refused(animals):
@@ -150,7 +150,7 @@ def test_the_noise_command_shows_what_runs_get(animals, monkeypatch):
     monkeypatch.setattr(command.typer, "echo", printed.append)
     out = animals / "labels.json"
     command.noise("animals", "fp_symmetric", 0.5, seed=1, shots=4, backbone="tiny", out=out)
-    data, shown = load_task(spec("fp_symmetric", 0.5)), json.loads(out.read_text())
+    data, shown = load_run(spec("fp_symmetric", 0.5)), json.loads(out.read_text())
     assert printed == [f"12 images, 50.00 % wrong labels, hash {data.noise_digest}"]
     assert shown["hash"] == data.noise_digest
     classes = load_card("animals").classes
@@ -168,4 +168,4 @@ def test_the_noise_command_shows_what_runs_get(animals, monkeypatch):
 def test_the_images_of_a_run_are_known_before_any_feature(animals):
     split, card = split_of("animals"), load_card("animals")
     images = draw_images(card, split, 4, 1, NoiseSpec(protocol="fp_symmetric", rate=0.5))
-    assert tuple(item.path for item in images.train) == load_task(spec("fp_symmetric", 0.5)).paths
+    assert tuple(item.path for item in images.train) == load_run(spec("fp_symmetric", 0.5)).paths

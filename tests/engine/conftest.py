@@ -10,12 +10,14 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 
 from bench.data.cards import Card
 from bench.data.noise import make_noise
-from bench.data.task import TaskData
+from bench.data.task import RunData
 from bench.engine.arrays import Arrays
-from bench.engine.backbone import Backbone, text_tower, tokens_of
+from bench.engine.backbone import TextBackbone, text_tower, tokens_of
 from bench.engine.member import Member
+from bench.engine.plain import encode_prompts
 from bench.engine.text import TextFeatures
 from bench.engine.train import Stack
+from bench.engine.zero_shot import ZeroShot
 from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec
 
 VISION = CLIPVisionCfg(layers=1, width=32, image_size=32, patch_size=16, head_width=16)
@@ -44,16 +46,16 @@ def tokenizer():
     return open_clip.SimpleTokenizer(context_length=32)
 
 
-def backbone_of(model) -> Backbone:
-    return Backbone(text_tower(model), tokens_of(tokenizer()), 14.0)
+def backbone_of(model) -> TextBackbone:
+    return TextBackbone(text_tower(model), tokens_of(tokenizer()), 14.0)
 
 
 @pytest.fixture(scope="session")
-def backbone() -> Backbone:
+def backbone() -> TextBackbone:
     return backbone_of(tiny())
 
 
-def make_task(zero_shot, rate=0.5, seed=1, shots=8, views=2) -> TaskData:
+def make_task(zero_shot, rate=0.5, seed=1, shots=8, views=2) -> RunData:
     """A task whose images lie around the classes' zero-shot text features."""
     rng = np.random.default_rng(0)
     centres, classes = zero_shot.numpy(), len(zero_shot)
@@ -66,7 +68,7 @@ def make_task(zero_shot, rate=0.5, seed=1, shots=8, views=2) -> TaskData:
     card = Card(name="synthetic", title="synthetic", classes=CLASSES, templates=("a {}.",), split="none")
     given = make_noise("symmetric", true, classes, rate, seed) if rate else true.copy()
     table = images(true, 1 + views).swapaxes(0, 1)
-    return TaskData(card, table, np.arange(len(true)), given, true, images(val), val, val, images(test), test)
+    return RunData(card, table, np.arange(len(true)), given, true, images(val), val, val, images(test), test)
 
 
 def make_spec(method="coop_ce", rate=0.5, seed=1, train=TRAIN, **params) -> RunSpec:
@@ -78,13 +80,13 @@ def make_spec(method="coop_ce", rate=0.5, seed=1, train=TRAIN, **params) -> RunS
 
 
 def zero_shot_of(backbone):
-    return backbone.encode([f"a {name}." for name in CLASSES])
+    return encode_prompts(backbone, [f"a {name}." for name in CLASSES])
 
 
 def make_member(backbone, spec, data=None) -> Member:
     zero_shot = zero_shot_of(backbone)
     data = data or make_task(zero_shot, spec.noise.rate, spec.seed)
-    return Member(spec, data, Arrays(zero_shot, backbone.scale))
+    return Member(spec, data, Arrays(ZeroShot(zero_shot, backbone.scale)))
 
 
 def train(backbone, *members, keep_context=True, progress=None):
@@ -93,6 +95,6 @@ def train(backbone, *members, keep_context=True, progress=None):
     return Stack(members, features, backbone, progress).run(keep_context)
 
 
-def scramble(data: TaskData) -> TaskData:
+def scramble(data: RunData) -> RunData:
     """The same task with other true training labels."""
     return replace(data, true=np.roll(data.true, 7))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
-from bench.engine.export import export
+from bench.engine.prompt_files import write_prompt
 from bench.errors import BenchError
 from bench.grid import Grid
 from bench.paths import datasets_root
@@ -60,7 +60,7 @@ def test_zero_shot_is_open_clips_own_classifier(kept):
 
 def test_an_exported_prompt_classifies_as_its_run_did(kept, tmp_path):
     store, records = kept
-    files = export(store, records["dspt"]["run_id"], tmp_path / "prompt")
+    files = write_prompt(store, records["dspt"]["run_id"], tmp_path / "prompt")
     assert [path.name for path in files] == ["classifier.safetensors", "classes.json", "prompts.json", "README.md"]
     made = load_file(files[0])
     images = features_of("digits", "embedded", "test").rows([item.path for item in split_of("digits").test])[:, 0]
@@ -74,9 +74,9 @@ def test_an_exported_prompt_classifies_as_its_run_did(kept, tmp_path):
 def test_what_cannot_be_exported_is_said(kept, tmp_path):
     store, records = run(tmp_path / "store")
     with pytest.raises(BenchError, match="kept no context"):
-        export(store, records["dspt"]["run_id"], tmp_path / "prompt")
+        write_prompt(store, records["dspt"]["run_id"], tmp_path / "prompt")
     with pytest.raises(BenchError, match="no run 'nothing'"):
-        export(store, "nothing", tmp_path / "prompt")
+        write_prompt(store, "nothing", tmp_path / "prompt")
     assert not (tmp_path / "prompt").exists()
 
 

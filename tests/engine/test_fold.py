@@ -11,6 +11,7 @@ from bench.engine.fold import Rows, fold_plain, is_plain
 from bench.engine.member import Member
 from bench.engine.text import TextFeatures
 from bench.engine.train import Stack
+from bench.engine.zero_shot import ZeroShot
 from methods import registry
 from methods.base import Method
 from tests.engine.conftest import CLASSES, TRAIN, make_spec, make_task, zero_shot_of
@@ -21,7 +22,7 @@ PLAIN = [name for name in registry.names() if registry.load(name).train and is_p
 def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, **fields):
     """Members of one shard: their features are one table."""
     zero_shot = zero_shot_of(backbone)
-    arrays = Arrays(zero_shot, backbone.scale)
+    arrays = Arrays(ZeroShot(zero_shot, backbone.scale))
     first = make_task(zero_shot, 0.5)
     tasks = data or [dataclasses.replace(make_task(zero_shot, rate, seed), table=first.table) for seed, rate in enumerate(rates)]
     return [Member(make_spec(method, seed=seed, **fields), task, arrays) for seed, task in enumerate(tasks)]
@@ -171,7 +172,7 @@ def test_a_rows_batch_holds_logits_and_labels_alone():
 def test_runs_whose_epochs_end_earlier_wait(backbone):
     """Two shots sizes and a method with batches of its own: nobody moves without a batch."""
     zero_shot = zero_shot_of(backbone)
-    arrays = Arrays(zero_shot, backbone.scale)
+    arrays = Arrays(ZeroShot(zero_shot, backbone.scale))
 
     def make():
         sizes = [(4, "coop_ce"), (8, "coop_ce"), (4, "coop_ce"), (8, "coop_ce"), (8, "joapr"), (8, "gce")]

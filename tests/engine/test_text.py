@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.data.cards import load_card
 from bench.engine.backbone import text_tower, tokens_of
-from bench.engine.plain import PlainPath
+from bench.engine.plain import PlainPath, encode_prompts
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.engine.shared import SharedPath
 from bench.engine.text import TextFeatures
@@ -66,7 +66,7 @@ def test_class_specific_contexts():
 def test_zero_shot_prompts_and_truncation():
     model, backbone = DOUBLE["clip"]
     prompts = ["a photo of a cat.", "word " * 60]
-    torch.testing.assert_close(backbone.encode(prompts), encode(model, prompts), rtol=0, atol=1e-6)
+    torch.testing.assert_close(encode_prompts(backbone, prompts), encode(model, prompts), rtol=0, atol=1e-6)
 
 
 def test_padding_masked_tower():

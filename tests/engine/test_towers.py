@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from bench.engine.backbone import Backbone, text_tower, tokens_of
+from bench.engine.backbone import TextBackbone, text_tower, tokens_of
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
 from bench.spec import TrainSpec
@@ -29,7 +29,7 @@ def test_text_features_are_encode_texts(name, path):
     tokenizer = open_clip.get_tokenizer(name)
     with torch.no_grad():
         expected = model.encode_text(tokenizer([f"a photo of a {word}." for word in NAMES]), normalize=True)
-    backbone = Backbone(text_tower(model), tokens_of(tokenizer), 100.0)
+    backbone = TextBackbone(text_tower(model), tokens_of(tokenizer), 100.0)
     features = TextFeatures(backbone, NAMES, WORDS)
     assert features.reason.startswith(path)
     contexts = initial_contexts(backbone, WORDS, 1, 1, len(NAMES)).requires_grad_()

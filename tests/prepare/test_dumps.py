@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from bench.cli.features import app
-from bench.data.load import load_task
+from bench.data.load import load_run
 from bench.data.splits import Item, Split, write_split
 from bench.errors import BenchError
 from bench.prepare.dumps import order_rows, read_dump
@@ -64,11 +64,11 @@ def test_npz_and_pt_dumps_become_a_task(dataset, tiny_model):
     run_import(home, tiny_model, "--train", home / "train.npz", "--val", home / "val.pt", "--test", home / "test.npz")
     spec = RunSpec(method=MethodSpec(name="x"), dataset=str(home / "pets2.toml"), task="", backbone="tiny", views=0, shots=0,
                    noise=NoiseSpec(), seed=1, train=TrainSpec())  # fmt: skip
-    data = load_task(spec)
+    data = load_run(spec)
     for cached, given in ((data.train[0], features["train"]), (data.test, features["test"])):
         assert np.allclose(cached, given / np.linalg.norm(given, axis=1, keepdims=True), atol=1e-3)
     with pytest.raises(BenchError, match="wants 4 augmented views"):
-        load_task(spec.model_copy(update={"views": 4}))
+        load_run(spec.model_copy(update={"views": 4}))
     run_import(home, tiny_model, "--train", home / "train.npz", "--val", home / "val.pt", "--test", home / "test.npz")
 
 

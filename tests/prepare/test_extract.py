@@ -20,7 +20,7 @@ from bench.backbones.weights import resolve
 from bench.cli.features import app
 from bench.data.cards import card_paths, load_card
 from bench.data.features import open_features
-from bench.data.load import load_task
+from bench.data.load import load_run
 from bench.data.task import draw_images, split_of
 from bench.errors import BenchError
 from bench.prepare.extract import Views, load_encoder
@@ -35,7 +35,7 @@ def test_what_a_run_needs_is_encoded_and_more_extends_it(home, class_folders, ti
     assert len(first.paths) == 6
     assert len(features(home, "val").paths) == 6
     assert len(features(home, "test").paths) == 21
-    data = load_task(run_spec(shots=2))
+    data = load_run(run_spec(shots=2))
     assert data.train.shape == (3, 6, 16)
     assert np.allclose(np.linalg.norm(data.train, axis=-1), 1, atol=1e-3)
     before = first.rows(first.paths)
@@ -123,7 +123,7 @@ def test_other_views_or_another_split_are_refused(home, class_folders, tiny_mode
     with pytest.raises(BenchError, match="view"):
         bench("extract", "--folder", class_folders, "--backbone", f"local-dir:{tiny_model}", "--workers", 0, "--views", 3)
     with pytest.raises(BenchError, match="wants 5 augmented views, the features of 'animals' by 'tiny' have 2"):
-        load_task(run_spec(shots=2, views=5))
+        load_run(run_spec(shots=2, views=5))
     (class_folders / "red_fox" / "00.png").rename(class_folders / "red_fox" / "zz.png")
     with pytest.raises(BenchError, match="another split"):
         extract(class_folders, tiny_model, "--shots", 2)
@@ -132,7 +132,7 @@ def test_other_views_or_another_split_are_refused(home, class_folders, tiny_mode
 def test_images_not_encoded_name_the_command(home, class_folders, tiny_model):
     extract(class_folders, tiny_model, "--shots", 2)
     with pytest.raises(BenchError, match="bench features extract animals --backbone tiny"):
-        load_task(run_spec(shots=8))
+        load_run(run_spec(shots=8))
 
 
 def test_unreadable_images_are_listed_refused_and_skipped_on_demand(home, class_folders, tiny_model):
@@ -156,7 +156,7 @@ def test_unreadable_images_are_listed_refused_and_skipped_on_demand(home, class_
     assert not paths & {"red_fox/00.png", "blue_whale/01.png", "green_frog/02.png"}
     skipped = json.loads((home / "features" / "animals" / "prepared.json").read_text())["skipped"]
     assert "truncated" in skipped["red_fox/00.png"]
-    assert load_task(run_spec(shots=8)).train.shape == (3, 24, 16)
+    assert load_run(run_spec(shots=8)).train.shape == (3, 24, 16)
     extract(class_folders, tiny_model, "--all")  # known by now: nothing to refuse
     bench("verify", "animals")
 
@@ -255,7 +255,7 @@ def test_train_val_test_folders_are_kept_as_they_are(home, class_folders, tiny_m
     extract(parts, tiny_model, "--shots", 4)
     split = split_of("parted")
     assert [len(part) for part in split] == [20, 0, 28]
-    data = load_task(run_spec("parted"))
+    data = load_run(run_spec("parted"))
     assert data.val.shape == (0, 16)
     assert data.test.shape == (28, 16)
 

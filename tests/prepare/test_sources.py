@@ -9,7 +9,7 @@ import scipy.io
 
 from bench.backbones.description import describe
 from bench.data.cards import card_paths, load_card
-from bench.data.load import load_task
+from bench.data.load import load_run
 from bench.data.splits import Item
 from bench.data.task import cached_human
 from bench.errors import BenchError
@@ -206,7 +206,7 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
             writer.commit()
 
     def task(protocol, rate):
-        return load_task(
+        return load_run(
             RunSpec(method=MethodSpec(name="x"), dataset=str(mine), task="", backbone="tiny", views=0, shots=5,
                     noise=NoiseSpec(protocol=protocol, rate=rate), seed=1, train=TrainSpec())
         )  # fmt: skip

@@ -32,7 +32,7 @@ every class's token ids, -1 for a context token.
 """
 
 
-def export(store: Store, run_id: str, out: Path, device: str = "cpu") -> list[Path]:
+def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> list[Path]:
     """Write classifier.safetensors, classes.json, prompts.json and a README.md for a run that kept its context.
 
     Returns:
