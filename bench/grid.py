@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from bench.data.task import task_digest
 from bench.errors import BenchError, invalid, nearest
 from bench.files import parse_toml, read_text, resolved
 from bench.presets import PARAMS, PRESETS
-from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec
+from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec, Tunes
 from methods import registry
 
 MOST_CELLS = 200_000  # of a grid: expanding 40,000 takes 8 s and 60 MB, and no published one has as many
@@ -32,7 +32,7 @@ class Grid(Frozen):
     # [train] overrides single fields of it, and a list multiplies (a learning-rate grid); several [[train]] are several protocols
     train: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=dict)
     select: Literal["noisy_val", "clean_val"] | None = None  # how reports choose among learning rates; clean_val is an oracle
-    methods: list[str | dict[str, Any]] = Field(min_length=1)  # names, globs, or {name = "gce", q = [0.5, 0.7]}
+    methods: list[str | dict[str, Any]] = Field(min_length=1)  # names, globs, or {name = "gce", q = [0.5, 0.7], tunes = "…"}
     datasets: list[str] = Field(min_length=1)  # shipped names, globs, or paths of cards
     backbones: list[str] = Field(default=["embedded"], min_length=1)
     views: Whole = 8
@@ -42,7 +42,7 @@ class Grid(Frozen):
     exclude: list[dict[str, Any]] = Field(default_factory=list)  # e.g. {method = "joapr", noise = "pairflip", rate = 0.5}
 
 
-EXCLUDABLE = ("method", "dataset", "backbone", "shots", "noise", "rate", "seed")
+EXCLUDABLE = ("method", "tunes", "dataset", "backbone", "shots", "noise", "rate", "seed")
 
 
 class Excluded(NamedTuple):
@@ -104,6 +104,13 @@ def _fill(name: str, given: dict[str, Any], outer: tuple[str, ...] = ()) -> Meth
     return MethodSpec(name=name, params=registry.used(name, filled))
 
 
+def _tuning(spec: MethodSpec, tunes: Any) -> MethodSpec:
+    """The method tuning what a grid says; one that trains nothing tunes nothing else either."""
+    if tunes not in get_args(Tunes):
+        raise BenchError(f"nothing that can be tuned is called {tunes!r}.", nearest(str(tunes), get_args(Tunes)))
+    return spec.model_copy(update={"tunes": tunes}) if registry.load(spec.name).train else spec
+
+
 def fill_nested(value: Any, outer: tuple[str, ...] = ()) -> dict[str, Any]:
     """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters.
 
@@ -138,14 +145,16 @@ def expand_methods(entries: list[str | dict[str, Any]], preset: str = "") -> lis
     Raises:
         BenchError: An unknown name or hyper-parameter, or a glob that matches nothing.
     """
-    known, papers, found = registry.names(), PARAMS.get(preset, {}), []
+    known, papers, found = registry.names(), PARAMS.get(preset, {}), list[MethodSpec]()
     for entry in entries:
         options = {"name": entry} if isinstance(entry, str) else dict(entry)
         pattern = str(options.pop("name", ""))
         matches = fnmatch.filter(known, pattern)
         if not matches:
             raise BenchError(f"no method is called '{pattern}'.", nearest(pattern, known))
-        found += [_fill(name, papers.get(name, {}) | chosen) for name in matches for chosen in _products(options)]
+        for name, chosen in itertools.product(matches, _products(options)):
+            tunes = chosen.pop("tunes", "prompt")
+            found.append(_tuning(_fill(name, papers.get(name, {}) | chosen), tunes))
     return list({spec.model_dump_json(): spec for spec in found}.values())
 
 
@@ -209,8 +218,9 @@ def _check_rules(rules: list[dict[str, Any]]) -> None:
 
 def _matches(rule: dict[str, Any], spec: RunSpec) -> bool:
     """Whether a rule takes the cell out: text matches as a glob, a number by equality."""
-    have = {"method": spec.method.name, "dataset": dataset_name(spec.dataset), "backbone": spec.backbone, "shots": spec.shots,
-            "noise": spec.noise.protocol, "rate": spec.noise.rate, "seed": spec.seed}  # fmt: skip
+    have = {"method": spec.method.name, "tunes": spec.method.tunes, "dataset": dataset_name(spec.dataset),
+            "backbone": spec.backbone, "shots": spec.shots, "noise": spec.noise.protocol, "rate": spec.noise.rate,
+            "seed": spec.seed}  # fmt: skip
     return all(fnmatch.fnmatch(str(have[k]), v) if isinstance(v, str) else have[k] == v for k, v in rule.items())
 
 

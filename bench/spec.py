@@ -28,11 +28,16 @@ def later(absent: Any, **checks: Any) -> Any:
     return Field(default=absent, json_schema_extra={"later": True}, **checks)
 
 
+# What is learned: a prompt's context tokens, or class weights in feature space (`bench.engine.learners`).
+Tunes = Literal["prompt", "linear_probe", "zero_shot_probe", "task_residual"]
+
+
 class MethodSpec(Frozen):
-    """A method and its hyper-parameters, defaults filled in; later ones (`methods.base.later`) only where they are used."""
+    """A method, what it tunes, and its hyper-parameters with defaults filled in; later ones (`methods.base.later`) where used."""
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
+    tunes: Tunes = later("prompt")
 
 
 class NoiseSpec(Frozen):

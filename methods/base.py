@@ -75,6 +75,7 @@ class Task:
     features: Callable[[], Tensor]  # makes `images`
     labels: Tensor  # [N] given labels
     zero_shot: Tensor  # [N, C] logits of the card's template on the clean view
+    text: Tensor  # [C, D] text features of that template
     num_classes: int
     scale: float
     epochs: int

@@ -93,10 +93,11 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
     for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
         noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))
     first = (trained if len(trained) else runs).iloc[0]
-    methods = wanted[["method", "params"]].drop_duplicates().itertuples(index=False)
+    asked = wanted[["method", "params", "tunes"]].drop_duplicates()
+    methods = [{"name": name, **json.loads(params), "tunes": tunes} for name, params, tunes in asked.itertuples(index=False)]
     return {
         "name": "missing",
-        "methods": [{"name": name, **json.loads(params)} for name, params in methods],
+        "methods": [{key: value for key, value in one.items() if (key, value) != ("tunes", "prompt")} for one in methods],
         "datasets": sorted(holes["dataset"].unique()),
         "backbones": sorted(runs["backbone"].unique()),
         "views": int(first["views"]),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.grid import Grid, expand, expand_train, fill_nested, read_grid, split_cells
+from bench.grid import Grid, expand, expand_methods, expand_train, fill_nested, read_grid, split_cells
+from bench.plan import method_label
 from methods import registry
 
 
@@ -190,3 +191,22 @@ def test_several_protocols_in_one_grid():
     assert [(train.ctx_init, train.n_ctx) for train in found] == [("random", 4), ("random", 16), ("words", 0), ("template", 0)]
     assert {train.epochs for train in found} == {30}
     assert expand_train("embedded", [{}, {"epochs": 30}]) == expand_train("embedded", {})
+
+
+def test_what_is_tuned_is_a_part_of_the_methods_choice():
+    entries = [{"name": "gce", "q": 0.5, "tunes": ["prompt", "task_residual"]}, {"name": "zero_shot", "tunes": "linear_probe"}]
+    tuned = expand_methods(entries)
+    assert [(spec.name, spec.tunes) for spec in tuned] == [("gce", "prompt"), ("gce", "task_residual"), ("zero_shot", "prompt")]
+    assert method_label("gce", tuned[1].params, tuned[1].tunes) == "gce(q=0.5)/task_residual"
+    with pytest.raises(BenchError, match=r"nothing that can be tuned is called 'task_resid'\. Did you mean 'task_residual'\?"):
+        expand_methods([{"name": "gce", "tunes": "task_resid"}])
+
+
+def test_a_prompt_keeps_its_cell_and_the_rest_have_cells_of_their_own():
+    plain, prompt, probe = (
+        expand(Grid(methods=[entry], datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1]))[0]
+        for entry in ("gce", {"name": "gce", "tunes": "prompt"}, {"name": "gce", "tunes": "linear_probe"})
+    )
+    assert plain.cell_id == prompt.cell_id != probe.cell_id
+    assert "tunes" not in plain.asked["method"]
+    assert probe.asked["method"]["tunes"] == "linear_probe"

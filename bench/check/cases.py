@@ -52,6 +52,7 @@ def task_of(case: Case, method: Method, generator: torch.Generator) -> tuple[Tas
         features=case.images.expand(1 + max(2, method.views), -1, -1).clone,
         labels=(case.labels + case.shift) % case.classes,
         zero_shot=case.scale * case.images @ text.T,
+        text=text,
         num_classes=case.classes,
         scale=case.scale,
         epochs=EPOCHS,

@@ -50,7 +50,7 @@ def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Ou
     members = [Member(spec, alter(data), arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
     assert specs[0].train is not None
     features = TextFeatures(backbone, card.class_names, specs[0].train, card.templates[0])
-    outcomes = Stack(members, features, backbone, None).run(keep_context=True)
+    outcomes = Stack(members, features, None).run(keep_context=True)
     for outcome in outcomes:
         if outcome.status == "failed":
             raise NotConforming(f"{outcome.spec.method.name} on {DATASET}: the run fails with {outcome.error}")

@@ -95,6 +95,7 @@ class Member:
             features=lambda: self.images,
             labels=self.given,
             zero_shot=self.arrays.logits(self.data),
+            text=self.arrays.zero_shot.text,
             num_classes=len(self.data.card.classes),
             scale=self.scale,
             epochs=self.spec.train.epochs,

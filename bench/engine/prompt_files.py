@@ -39,7 +39,7 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
         The files written.
 
     Raises:
-        BenchError: No such run, or it did not keep its context.
+        BenchError: No such run, or it did not keep its context, or tuned something else.
     """
     folder = store.folder(run_id)
     kept = folder / "context.safetensors"
@@ -48,6 +48,8 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
     record = store.read(run_id)
     spec = RunSpec.model_validate(record["spec"])
     assert spec.train is not None
+    if spec.method.tunes != "prompt":
+        raise BenchError(f"run {run_id} learned no prompt, but a {spec.method.tunes}.", f"Its parameters are in {kept}.")
     backbone, card = load_backbone(spec.backbone, device), load_card(spec.dataset)
     contexts = torch.from_numpy(load_arrays(kept.read_bytes())["context"]).to(device)  # [K, n_ctx, W]
     features = TextFeatures(backbone, card.class_names, spec.train, card.templates[0])

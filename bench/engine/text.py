@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.backbone import TextBackbone
+from bench.engine.member import Member
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import Prompts, initial_contexts, make_prompts
 from bench.engine.shared import SharedPath, why_not_shared
@@ -62,6 +63,11 @@ class TextFeatures:
                 self.reason = f"plain path: the shared path differs by {gap:.1e} on these class names"
                 log.warning("%s; please report this with the backbone's name", self.reason)
 
+    def first(self, member: Member) -> Tensor:
+        """A run's first contexts, [K, (C,) n_ctx, W]."""
+        seed, dataset, contexts = member.spec.seed, member.data.card.name, member.method.contexts
+        return initial_contexts(self.backbone, self.train, seed, contexts, len(self.prompts.sequences), dataset, self.template)
+
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] (class-specific: [S, C, n_ctx, W]) to [S, C, D]."""
         precision = AUTOCAST.get(self.train.precision)
@@ -100,7 +106,7 @@ class TextFeatures:
 
     def max_stack(self, cap: int | None, processes: int = 1) -> int:
         """How many contexts to train at once: half of the free memory's worth, shared with other processes; at most `cap`."""
-        mine = _free_memory(self.backbone.tower.positional_embedding.device) / processes / 2
+        mine = memory_left(self.backbone.tower.positional_embedding.device) / processes / 2
         fit = self.path.max_stack(mine) if isinstance(self.path, SharedPath) else self._plain_stack(mine)
         return max(1, min(fit, cap or fit))
 
@@ -110,7 +116,7 @@ class TextFeatures:
         return max(1, int(memory / (20 * classes * length * width * layers * 4)))  # 20: like shared.KEPT, with attention's copies
 
 
-def _free_memory(device: torch.device) -> float:
+def memory_left(device: torch.device) -> float:
     """Bytes free on a device, about."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])

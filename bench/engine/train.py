@@ -1,9 +1,11 @@
 """The training loop: runs that share backbone and class names train as one stack.
 
-    contexts [S, n_ctx, W] ─ text tower, once for all runs ─▶ text [S, C, D]
-                                                                 │ each run's slice, as a detached leaf [K, C, D]
-                                                              loss of its method, a graph of its own ─▶ gradient at the leaf
-    contexts ◀─ SGD ◀─ text tower backward, once for all runs ◀──┘
+    tuned [S, n_ctx, W] ─ text tower, once for all runs ─▶ text [S, C, D]
+                                                              │ each run's slice, as a detached leaf [K, C, D]
+                                                           loss of its method, a graph of its own ─▶ gradient at the leaf
+    tuned ◀─ SGD ◀─── text tower backward, once for all runs ◀──┘
+
+What is tuned need not be a prompt, nor pass the tower: `bench.engine.learners`.
 
 What goes wrong in one run (an exception, a NaN) stays on its side of the leaf: the run leaves the stack, the others go on.
 """
@@ -19,12 +21,12 @@ from bench.data.cards import load_card
 from bench.data.load import load_data
 from bench.devices import devices
 from bench.engine.arrays import Arrays
-from bench.engine.backbone import TextBackbone, load_backbone
+from bench.engine.backbone import load_backbone
 from bench.engine.fold import Fold, fold_plain
+from bench.engine.learners import Classifier, Learner
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
-from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
 from bench.engine.zero_shot import zero_shot_of
 from bench.errors import BenchError
@@ -54,7 +56,7 @@ def train_stack(
     Args:
         specs: The runs.
         device: As `bench.devices.devices` takes it; the first of those that it means.
-        keep_context: Keep the learned contexts in the outcomes.
+        keep_context: Keep what is learned in the outcomes.
         max_stack: At most so many contexts at once.
         processes: How many processes share the device's memory, this one included.
         progress: Called with the number of run-steps done since the last call.
@@ -75,12 +77,16 @@ def train_stack(
     train = specs[0].train
     if train is None:
         return [_template(member) for member in members]
-    features = TextFeatures(backbone, card.class_names, train, card.templates[0])
-    limit = features.max_stack(max_stack, processes)
-    outcomes: list[Outcome] = []
-    for part in _parts(members, limit):
-        outcomes += Stack(part, features, backbone, progress).run(keep_context)
-    return outcomes
+    outcomes: dict[int, Outcome] = {}  # by the member's position
+    for tunes in dict.fromkeys(spec.method.tunes for spec in specs):
+        places = [i for i, spec in enumerate(specs) if spec.method.tunes == tunes]
+        learner: Learner = Classifier(zero_shot.text, tunes)
+        if tunes == "prompt":
+            learner = TextFeatures(backbone, card.class_names, train, card.templates[0])
+        parts = _parts([members[i] for i in places], learner.max_stack(max_stack, processes))
+        found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
+        outcomes |= zip(places, found, strict=True)
+    return [outcomes[i] for i in range(len(specs))]
 
 
 def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:
@@ -113,31 +119,21 @@ def _failed(member: Member) -> Outcome:
 
 
 class Stack:
-    """Members that train together. S: the contexts of all members, one behind the other.
+    """Members that train together, and tune the same. S: the parameter sets of all members, one behind the other.
 
     Args:
         members: The runs.
-        features: Contexts to text features.
-        backbone: For the contexts' first values.
+        learner: What they tune.
         progress: Called with the number of run-steps done.
     """
 
-    def __init__(
-        self, members: Sequence[Member], features: TextFeatures, backbone: TextBackbone, progress: Progress | None
-    ) -> None:
-        self.members, self.features, self.progress = members, features, progress
-        firsts, self.slots, total = [], list[Tensor](), 0
-        for member in members:
-            train, count = member.spec.train, member.method.contexts
-            assert train is not None
-            card = member.data.card
-            first = initial_contexts(backbone, train, member.spec.seed, count, len(card.classes), card.name, card.templates[0])
-            firsts.append(first)
-            self.slots.append(torch.arange(total, total + count, device=firsts[0].device))
-            total += count
-        self.contexts = torch.cat(firsts)  # [S, (C,) n_ctx, W]
+    def __init__(self, members: Sequence[Member], learner: Learner, progress: Progress | None) -> None:
+        self.members, self.learner, self.progress = members, learner, progress
+        firsts = [learner.first(member) for member in members]
+        self.tuned = torch.cat(firsts)  # [S, …], such as contexts [S, n_ctx, W]
+        self.slots = torch.arange(len(self.tuned), device=self.tuned.device).split([len(first) for first in firsts])
         self.trains = [member.spec.train for member in members for _ in range(member.method.contexts) if member.spec.train]
-        self.optimiser = StackedSGD(self.contexts, self.trains)
+        self.optimiser = StackedSGD(self.tuned, self.trains)
         self.epochs = self.trains[0].epochs
         self.folds = fold_plain(members)
 
@@ -151,7 +147,7 @@ class Stack:
         alive = self.alive()
         if not alive:
             return {}
-        text = self.features(self.contexts[torch.cat([self.slots[i] for i in alive])])
+        text = self.learner(self.tuned[torch.cat([self.slots[i] for i in alive])])
         return dict(zip(alive, text.split([len(self.slots[i]) for i in alive]), strict=True))
 
     def run(self, keep_context: bool) -> list[Outcome]:
@@ -183,7 +179,7 @@ class Stack:
     @torch.no_grad()
     def _outcome(self, i: int, text: dict[int, Tensor], keep_context: bool) -> Outcome:
         member = self.members[i]
-        kept = self.contexts[self.slots[i]] if keep_context else None
+        kept = self.tuned[self.slots[i]] if keep_context else None
         outcome = member.guard(member.outcome, text[i], kept) if i in text else None
         return _failed(member) if outcome is None else outcome
 
@@ -224,16 +220,16 @@ class Stack:
         groups = [*(each.places for each in folds), *([i] for i in alone)]
         order = [i for places in groups for i in places]
         slots = torch.cat([self.slots[i] for i in order])
-        contexts = self.contexts[slots].requires_grad_()
-        text = self.features(contexts)  # [S, C, D]
+        tuned = self.tuned[slots].requires_grad_()
+        text = self.learner(tuned)  # [S, C, D]
         leaves = text.detach().split([sum(len(self.slots[i]) for i in places) for places in groups])
         measure, found = step == 0 and self._measured(epoch), list[Gradient]()
         for each, leaf in zip(folds, leaves, strict=False):
             found += self._folded(each, leaf, step, plans, epoch, measure)
         for i, leaf in zip(alone, leaves[len(folds) :], strict=True):
             found.append(self._alone(i, leaf, plans[i][step], epoch, measure))
-        at_contexts = self.features.gradient(text, contexts, torch.cat([part.at_text for part in found]))  # [S, (C,) n_ctx, W]
-        self.optimiser.step(slots, at_contexts)  # a run that has just failed moves too; nobody reads its context any more
+        gradient = self.learner.gradient(text, tuned, torch.cat([part.at_text for part in found]))  # [S, …]
+        self.optimiser.step(slots, gradient)  # a run that has just failed moves too; nobody reads what it learned any more
         self._note(order, found, epoch)
         for each in folds:
             each.drop_failed()

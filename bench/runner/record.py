@@ -49,8 +49,8 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], l
     return {
         "run_id": cell.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
         "spec": spec.asked, "versions": cell.versions, "title": cell_text(spec),
-        "label": method_label(spec.method.name, spec.method.params), "method_title": method.title,
-        "oracle": method.oracle, "tunes": getattr(method, "tunes", "prompt"),
+        "label": method_label(spec.method.name, spec.method.params, spec.method.tunes), "method_title": method.title,
+        "oracle": method.oracle, "tunes": spec.method.tunes,
         "preset": title_of(spec.train), **_card_columns(card, spec, outcome),
         "noise_digest": outcome.noise_digest,
         "metrics": plain(outcome.metrics), "history": plain(outcome.history),

@@ -92,7 +92,7 @@ def make_member(backbone, spec, data=None) -> Member:
 def train(backbone, *members, keep_context=True, progress=None):
     """Train members as one stack."""
     features = TextFeatures(backbone, CLASSES, members[0].spec.train)
-    return Stack(members, features, backbone, progress).run(keep_context)
+    return Stack(members, features, progress).run(keep_context)
 
 
 def scramble(data: RunData) -> RunData:

@@ -30,7 +30,7 @@ def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, **
 
 def train(backbone, members, folded=True):
     """The outcomes of a stack, and what is still folded at its end."""
-    stack = Stack(members, TextFeatures(backbone, CLASSES, members[0].spec.train), backbone, None)
+    stack = Stack(members, TextFeatures(backbone, CLASSES, members[0].spec.train), None)
     if not folded:
         stack.folds.clear()
     return stack.run(keep_context=True), stack.folds

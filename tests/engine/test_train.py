@@ -215,8 +215,8 @@ def test_stack_size_is_capped_by_contexts(backbone):
 
 
 @pytest.mark.parametrize("path", ["shared", "plain"])
-def test_processes_share_the_free_memory(backbone, path, monkeypatch):
-    monkeypatch.setattr("bench.engine.text._free_memory", lambda device: 2.0**30)
+def test_processes_share_thememory_left(backbone, path, monkeypatch):
+    monkeypatch.setattr("bench.engine.text.memory_left", lambda device: 2.0**30)
     features = TextFeatures(backbone, CLASSES, TRAIN, path=path)
     alone, together = features.max_stack(None), features.max_stack(None, processes=4)
     assert together == pytest.approx(alone / 4, abs=1)
@@ -250,5 +250,5 @@ def test_stack_of_nothing_alive_ends(backbone):
     bad = make_member(backbone, make_spec())
     bad.method = Failing("raise")
     features = TextFeatures(backbone, CLASSES, TRAIN)
-    (outcome,) = Stack([bad], features, backbone, None).run(keep_context=False)
+    (outcome,) = Stack([bad], features, None).run(keep_context=False)
     assert outcome.status == "failed"

@@ -41,6 +41,7 @@ def make_task() -> Callable[..., Task]:
             "features": lambda: logits.repeat(3, 1, 1),
             "labels": torch.as_tensor(labels, dtype=torch.long),
             "zero_shot": logits,
+            "text": torch.eye(logits.shape[1], dtype=torch.float64),
             "num_classes": logits.shape[1],
             "scale": 1.0,
             "epochs": 20,

@@ -1,0 +1,100 @@
+"""What is tuned beside a prompt: against plain loops of torch's own, from zero-shot, stacked and mixed."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from bench.data.task import task_digest
+from bench.engine.learners import Classifier
+from bench.engine.train import Stack, train_stack
+from bench.grid import Grid, expand
+from bench.spec import MethodSpec
+from tests.engine.conftest import TRAIN, make_member, make_spec, zero_shot_of
+
+CLASSIFIERS = ("linear_probe", "zero_shot_probe", "task_residual")
+FROM_ZERO_SHOT = CLASSIFIERS[1:]
+
+
+def member_of(backbone, tunes, method="coop_ce", rate=0.5, seed=1, train=TRAIN):
+    spec = make_spec(method, rate, seed, train)
+    return make_member(backbone, spec.model_copy(update={"method": MethodSpec(name=method, tunes=tunes)}))
+
+
+def run(backbone, tunes, *members):
+    return Stack(members, Classifier(zero_shot_of(backbone), tunes), None).run(keep_context=True)
+
+
+@pytest.mark.parametrize("tunes", CLASSIFIERS)
+def test_a_classifier_is_its_plain_formula_under_torchs_sgd(backbone, tunes):
+    (outcome,) = run(backbone, tunes, member_of(backbone, tunes))
+    reference, zero_shot = member_of(backbone, tunes), zero_shot_of(backbone)
+    if tunes == "linear_probe":
+        first = Classifier(zero_shot, tunes).first(reference)[0]
+        assert 0.8 < float(first.norm(dim=1).mean()) < 1.2
+    else:
+        first = torch.zeros_like(zero_shot) if tunes == "task_residual" else zero_shot
+    weights = first.clone().requires_grad_()
+    optimiser = torch.optim.SGD([weights], lr=1, momentum=TRAIN.momentum, weight_decay=TRAIN.weight_decay)
+    for epoch in range(TRAIN.epochs):
+        optimiser.param_groups[0]["lr"] = outcome.history["lr"][epoch]
+        for index in reference.epoch_batches(epoch):
+            made = zero_shot + weights if tunes == "task_residual" else weights
+            logits = backbone.scale * reference.images[1 + epoch % 2, index] @ (made / made.norm(dim=1, keepdim=True)).T
+            optimiser.zero_grad()
+            cross_entropy(logits, reference.given[index]).backward()
+            optimiser.step()
+    np.testing.assert_allclose(outcome.context[0], weights.detach(), atol=2e-5)
+    assert np.abs(outcome.context[0] - first.numpy()).max() > 1e-2
+
+
+@pytest.mark.parametrize("tunes", FROM_ZERO_SHOT)
+def test_it_starts_as_the_zero_shot_classifier(backbone, tunes):
+    (outcome,) = run(backbone, tunes, member_of(backbone, tunes))
+    assert outcome.metrics["start"] == outcome.metrics["zero_shot"]
+    learner, member = Classifier(zero_shot_of(backbone), tunes), member_of(backbone, tunes, "deft_text")
+    first, second = learner(learner.first(member))
+    torch.testing.assert_close(first, zero_shot_of(backbone), atol=1e-6, rtol=0)
+    assert (second - first).abs().max() > 1e-3, "two learners that start alike stay alike"
+
+
+def test_a_residual_without_decay_is_the_probe_that_starts_from_zero_shot(backbone):
+    train = TRAIN.model_copy(update={"weight_decay": 0.0})
+    (probe,), (residual,) = (run(backbone, tunes, member_of(backbone, tunes, train=train)) for tunes in FROM_ZERO_SHOT)
+    np.testing.assert_allclose(probe.context, residual.context + zero_shot_of(backbone).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("tunes", CLASSIFIERS)
+def test_stacked_agrees_with_alone_whatever_the_method(backbone, tunes):
+    methods = ("coop_ce", "gce", "joapr", "co_teaching", "deft_text", "mixup", "gjs")
+    cases = [("coop_ce", 2), *((method, 1) for method in methods)]
+    stacked = run(backbone, tunes, *(member_of(backbone, tunes, method, seed=seed) for method, seed in cases))
+    for (method, seed), outcome in zip(cases, stacked, strict=True):
+        (alone,) = run(backbone, tunes, member_of(backbone, tunes, method, seed=seed))
+        assert outcome.status == "done", outcome.error
+        np.testing.assert_allclose(outcome.context, alone.context, atol=1e-5)
+
+
+def test_prompts_and_classifiers_in_one_shard_are_each_as_alone():
+    """Interleaved, on an embedded task; and paired: the same labels for all of them."""
+    grid = Grid(
+        methods=[{"name": "gce", "tunes": ["task_residual", "prompt"]}, {"name": "coop_ce", "tunes": ["prompt", "linear_probe"]}],
+        datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1, 2], train={"epochs": 2},
+    )  # fmt: skip
+    specs = expand(grid)
+    assert [spec.task for spec in specs] == [task_digest("digits")] * 8
+    together = train_stack(specs, device="cpu", keep_context=True)
+    assert len({outcome.noise_digest for outcome in together}) == 2  # one per seed
+    for spec, outcome in zip(specs, together, strict=True):
+        (alone,) = train_stack([spec], device="cpu", keep_context=True)
+        assert outcome.spec == spec
+        np.testing.assert_allclose(outcome.context, alone.context, atol=1e-5)
+        assert outcome.context.shape[1] == (16 if spec.method.tunes == "prompt" else 10), "context tokens, or classes"
+
+
+def test_normalised_weights_leave_the_loss_nothing_but_cosines(backbone):
+    learner = Classifier(zero_shot_of(backbone), "linear_probe")
+    weights = 3 * learner.first(member_of(backbone, "linear_probe"))
+    torch.testing.assert_close(learner(weights), normalize(weights, dim=-1))
+    assert learner.max_stack(7) == 7
+    assert learner.max_stack(None, processes=4) >= 1
