@@ -113,6 +113,8 @@ def _tell(made: "Prepared") -> None:
     """What of a dataset is left out, and which classes a part lacks."""
     from bench.prepare.dataset import lacking
 
+    if not made.split.val:
+        typer.echo(f"'{made.card.name}' has no validation images", err=True)
     for part in ("val", "test"):
         if names := lacking(made, part):
             typer.echo(f"{len(names)} classes have no {part} image: {', '.join(names[:SHOWN])}", err=True)
@@ -128,9 +130,16 @@ def extract(
     images: Path | None = IMAGES,
     split: Path | None = SPLIT,
     labels: Path | None = LABELS,
-    folder: Path | None = typer.Option(None, help="Instead of a card: a folder with one folder of images per class."),
+    folder: Path | None = typer.Option(
+        None, help="Instead of a card: class folders, parquet, Arrow or tar shards (datasets/README.md)."
+    ),
     name: str = typer.Option("", help="With --folder: what to call the dataset. Default: the folder's name."),
-    template: str = typer.Option("a photo of a {}.", help="With --folder: the zero-shot prompt."),
+    template: str = typer.Option(
+        "", help="With --folder: the zero-shot prompt. Default: the folder's own, else 'a photo of a {}.'"
+    ),
+    make_test: float = typer.Option(
+        0.0, min=0, max=0.9, help="With --folder: the share of training images to test on, where no part is there."
+    ),
     backbone: str = BACKBONE,
     pretrained: str = PRETRAINED,
     weights: Path | None = WEIGHTS,
@@ -164,10 +173,11 @@ def extract(
     from bench.prepare.dataset import extract as encode
     from bench.prepare.dataset import prepare
     from bench.prepare.extract import load_encoder
-    from bench.prepare.folders import folder_card
+    from bench.prepare.layouts import folder_card
 
     if folder is not None:
-        made = prepare(*folder_card(folder, name or resolved(folder).name, template), images, split, labels)
+        table = resolved(split) if split else None
+        made = prepare(*folder_card(folder, name or resolved(folder).name, template, table, make_test), images, table, labels)
     else:
         made = prepare(load_card(card), "", images, split, labels)
     _tell(made)

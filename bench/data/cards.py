@@ -13,7 +13,20 @@ from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
 
 Format = Literal[
-    "coop", "aircraft", "imagenet", "lists", "folders", "torchvision", "cifar", "animal10n", "food101n", "clothing1m", "webvision"
+    "coop",
+    "aircraft",
+    "imagenet",
+    "lists",
+    "folders",
+    "torchvision",
+    "cifar",
+    "animal10n",
+    "food101n",
+    "clothing1m",
+    "webvision",
+    "huggingface",
+    "webdataset",
+    "csv",
 ]
 
 
@@ -23,6 +36,10 @@ class Source(Frozen):
     format: Format  # which reader of `bench.prepare.sources` reads the split
     images: str  # the folder that the split's paths are relative to
     split: str  # the split file, or the folder of its lists; for "torchvision" the name of its class
+    label: str = ""  # for "huggingface": the column of labels, where there are several
+    make_test: float = Field(
+        0.0, ge=0, lt=1
+    )  # share of each class's training images that become the test part, where there is none
 
 
 class Human(Frozen):

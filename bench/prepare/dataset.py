@@ -23,9 +23,10 @@ from bench.data.task import cached_human, cached_split
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import read_json, resolved, write_json, write_text
 from bench.paths import data_root, features_root
-from bench.prepare.folders import left_out
+from bench.prepare.archives import imagenet_tars
 from bench.prepare.human import read_human
 from bench.prepare.images import PREPARED, image_reader, remembered
+from bench.prepare.layouts import left_out
 from bench.prepare.sources import read_source
 from bench.spec import digest
 
@@ -70,8 +71,9 @@ class Prepared:
         return features_root() / self.card.name
 
 
-SPLIT_FILES = ("coop", "aircraft", "lists", "clothing1m", "webvision")  # formats whose split is read without looking at images
-NO_SPLIT_FILE = ("folders", "torchvision")
+# Formats whose split is read without looking at images.
+SPLIT_FILES = ("coop", "aircraft", "lists", "clothing1m", "webvision", "csv")
+NO_SPLIT_FILE = ("folders", "torchvision", "huggingface", "webdataset")
 
 
 def locate(card: Card, images: Path | None, split: Path | None, *, encode: bool = True) -> tuple[Path, Path]:
@@ -89,7 +91,8 @@ def locate(card: Card, images: Path | None, split: Path | None, *, encode: bool 
     if card.source is None:
         raise BenchError(f"dataset '{card.name}' has no [source]: its features ship with it.", "Nothing needs to be extracted.")
     root, form = data_root() or Path(), card.source.format
-    wants_images, wants_split = encode or form not in SPLIT_FILES, form not in NO_SPLIT_FILE
+    found = images or root / card.source.images
+    wants_images, wants_split = encode or form not in SPLIT_FILES, form not in NO_SPLIT_FILE and not imagenet_tars(found)
     known = data_root() is not None or Path(card.source.images).is_absolute()
     if not known and ((wants_images and images is None) or (wants_split and split is None)):
         raise BenchError(
@@ -97,7 +100,6 @@ def locate(card: Card, images: Path | None, split: Path | None, *, encode: bool 
             f"Give --images DIR and --split FILE, or set BENCH_DATA to a folder that holds {card.source.images} and "
             f"{card.source.split}. {card.how_to_get}",
         )
-    found = images or root / card.source.images
     lists = split or (Path(card.source.split) if form == "torchvision" else root / card.source.split)
     if wants_images and not found.is_dir():
         raise BenchError(f"the image folder {found} of '{card.name}' does not exist.", card.how_to_get)
@@ -130,7 +132,7 @@ def prepare(
     """
     root, lists = locate(card, images and resolved(images), split and resolved(split), encode=encode)
     whole = read_source(card, root, lists)
-    extra = left_out(root, whole) if card.source and card.source.format == "folders" else {}
+    extra = left_out(root, whole, card.source.format) if card.source else {}
     made = Prepared(card, root, whole, remembered(features_root() / card.name).get("skipped", {}), extra, {}, text)
     first = [item.path for part in made.split for item in part[:PROBED]]
     if encode and len(missing := image_reader(made.format, root).missing(first)) == len(first):

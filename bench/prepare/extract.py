@@ -158,6 +158,7 @@ def encode_images(
     """
     if not paths:
         return {}
+    paths = sorted(paths)  # as archives hold them: they are read once, forward
     writer = FeatureWriter(folder, encoder.inputs(views), encoder.dim, views)
     held = writer.contents
     now = {path: read.content(path) for path in paths if held.get(path)}

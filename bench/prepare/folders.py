@@ -1,18 +1,17 @@
 """Datasets that are plain folders: one per class, or train, val and test with one per class in each."""
 
-import json
 import random
+from collections.abc import Callable, Sized
 from pathlib import Path
 
-from bench.data.cards import Card, load_card, parse_card, prompt_name
+from bench.data.cards import Card, prompt_name
 from bench.data.splits import Item, Split
 from bench.errors import BenchError
-from bench.files import is_utf8, resolved
-from bench.paths import datasets_root, features_root
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 # What people call the parts.
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+PART_OF = {name: part for part, names in PARTS.items() for name in names}
 
 
 def folders_of(root: Path) -> list[str]:
@@ -31,28 +30,72 @@ def images_of(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith("."))
 
 
-def parts_of(folder: Path) -> dict[str, Path]:
-    """The folders of train, val (where there is one) and test; {} where a folder holds class folders.
+def parts_of(folder: Path, held: Callable[[Path], Sized] = folders_of) -> dict[str, Path]:
+    """The folders of train, val and test, as far as they are there; {} where a folder holds no parts, but class folders.
+
+    Args:
+        folder: Where they are looked for.
+        held: What makes a folder of such a name a part: that it holds folders, by default.
 
     Raises:
-        BenchError: A part is there under two names, or train or test is missing beside another part.
+        BenchError: A part is there under two names, or train is missing beside another part.
     """
     found = {
-        part: [folder / name for name in names if (folder / name).is_dir() and folders_of(folder / name)]
+        part: [folder / name for name in names if (folder / name).is_dir() and len(held(folder / name))]
         for part, names in PARTS.items()
     }
-    if not any(found.values()):
-        return {}
     for part, paths in found.items():
         if len(paths) > 1:
             raise BenchError(f"{folder} holds {' and '.join(path.name for path in paths)}, both {part}.", "Keep one of them.")
-        if not paths and part != "val":
-            others = " and ".join(paths[0].name for paths in found.values() if paths)
-            raise BenchError(
-                f"{folder} holds {others} but no {part}.",
-                f"Add {part}/<class>/…, or give a folder that holds one folder per class: it is parted for you.",
-            )
+    if any(found.values()) and not found["train"]:
+        others = " and ".join(paths[0].name for paths in found.values() if paths)
+        hint = "Add train/…, or give a folder that holds one folder per class: it is parted for you."
+        raise BenchError(f"{folder} holds {others} but no train.", hint)
     return {part: paths[0] for part, paths in found.items() if paths}
+
+
+def check_classes(card: Card, found: list[str], where: str) -> None:
+    """Whether a source calls the classes as the card does, in the same order.
+
+    Raises:
+        BenchError: It does not; shows both.
+    """
+    if len(found) != len(card.classes):
+        raise BenchError(f"{where} has {len(found)} classes, the card {len(card.classes)}.", "Give the data of this card.")
+    for label, (theirs, ours) in enumerate(zip(found, card.classes, strict=True)):
+        if prompt_name(theirs).lower() != prompt_name(ours).lower():
+            raise BenchError(
+                f"{where} calls class {label} '{theirs}', the card '{ours}'.",
+                "Give the data of this card, or correct the order and names of the card's classes.",
+            )
+
+
+def with_test(split: Split, share: float, where: Path) -> Split:
+    """A split whose test part, where it has none, is a share of the training images of each class, drawn with a fixed seed.
+
+    Of n images in the order of their paths, `random.Random(0)` draws round(share · n), at least one and at most n - 1.
+
+    Args:
+        split: The split.
+        share: What to draw; 0: a split without test images is refused.
+        where: What sentences name.
+
+    Raises:
+        BenchError: It has no test part and none is to be made, or has one that would have to be made.
+    """
+    if split.test and share:
+        raise BenchError(f"{where} has {len(split.test)} test images; none are to be made of others.", "Leave --make-test away.")
+    if split.test:
+        return split
+    if not share:
+        there = " and ".join(f"{len(items)} {part}" for part, items in split._asdict().items() if items)
+        hint = "Add the test part, or have a share of each class's training images drawn for it: --make-test 0.3."
+        raise BenchError(f"{where} has no test part, only {there or 'no'} images.", hint)
+    rng, drawn = random.Random(0), set()  # noqa: S311 - a fixed order, no secret
+    for label in sorted({item.label for item in split.train}):
+        members = sorted(item for item in split.train if item.label == label)
+        drawn |= set(rng.sample(members, min(max(1, round(share * len(members))), len(members) - 1)))
+    return Split([item for item in split.train if item not in drawn], split.val, [i for i in split.train if i in drawn])
 
 
 def read_folders(card: Card, images: Path, split: Path) -> Split:
@@ -72,7 +115,7 @@ def read_folders(card: Card, images: Path, split: Path) -> Split:
 
     if parts := parts_of(images):
         read = {part: [item for members in items(root, f"{root.name}/") for item in members] for part, root in parts.items()}
-        return Split(read["train"], read.get("val", []), read["test"])
+        return Split(read["train"], read.get("val", []), read.get("test", []))
     found = Split([], [], [])
     for members in items(images, ""):
         if len(members) < 3:
@@ -86,52 +129,3 @@ def read_folders(card: Card, images: Path, split: Path) -> Split:
         found.val.extend(members[train : train + val])
         found.test.extend(members[train + val :])
     return found
-
-
-def left_out(images: Path, split: Split) -> dict[str, str]:
-    """The files below a dataset's folder that are in no part, and why; hidden ones are not told."""
-    used = {item.path for part in split for item in part}
-    found = {}
-    for path in sorted(images.rglob("*")):
-        name = path.relative_to(images).as_posix()
-        if path.is_file() and name not in used and not any(part.startswith(".") for part in name.split("/")):
-            known = path.suffix.lower() in SUFFIXES
-            found[name] = "not directly in a class folder" if known else f"not an image by its ending (known: {' '.join(SUFFIXES)})"
-    return found
-
-
-def folder_card(folder: Path, name: str, template: str) -> tuple[Card, str]:
-    """The card of a folder of class folders, or of one that holds train, val and test; nothing is written.
-
-    Args:
-        folder: `<class>/*`, or `{train,val,test}/<class>/*`. Class names are the sorted folder names.
-        name: What the dataset is called.
-        template: The zero-shot prompt, with {} for the class name.
-
-    Returns:
-        The card, and its text as TOML.
-
-    Raises:
-        BenchError: There are no class folders, or the name is taken by another dataset.
-    """
-    folder = resolved(folder)
-    if not folder.is_dir():
-        raise BenchError(f"folder {folder} does not exist.", "Give a folder that holds one folder of images per class.")
-    top = parts_of(folder).get("train", folder)
-    classes = folders_of(top)
-    if len(classes) < 2:
-        raise BenchError(f"{top} holds {len(classes)} class folders.", "Put the images of each class into a folder named after it.")
-    if odd := [entry for entry in classes if not is_utf8(entry)]:
-        raise BenchError(f"the name of the class folder {odd[0]!r} in {top} is not UTF-8.", "Rename the folder.")
-    if (datasets_root() / f"{name}.toml").is_file():
-        raise BenchError(f"a shipped dataset is called '{name}' already.", "Give another name with --name.")
-    values = {"name": name, "title": f"Images of {folder.name}", "templates": [template], "classes": classes}
-    source = {"format": "folders", "images": str(folder), "split": ""}
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in (*values.items(), *source.items())]
-    text = "".join([*lines[: len(values)], "\n[source]\n", *lines[len(values) :]])
-    card = parse_card(text, Path(f"of '{name}'"))
-    path = features_root() / name / "card.toml"
-    # The folder may have been moved since: where it lies, and what it is called there, is not what the dataset is.
-    if path.is_file() and load_card(name).model_copy(update={"source": card.source, "title": card.title}) != card:
-        raise BenchError(f"another dataset is called '{name}' already ({path}).", "Give another name with --name.")
-    return card, text

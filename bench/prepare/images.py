@@ -1,8 +1,10 @@
 """Opening images as CoOp does: RGB, whatever the file's mode, and the EXIF orientation left alone."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.files import read_json, sha256
+from bench.files import read_json
+from bench.prepare.archives import imagenet_places, imagenet_tars, in_tar, member
 from bench.prepare.sources import cifar_batches
+from bench.prepare.tables import cell
 
 PREPARED = "prepared.json"  # beside a dataset's split
 WHITE_IS_MOST = 1  # TIFF's PhotometricInterpretation: 0 is black and the largest number of the samples' bits white
+
+
+def content_of(data: bytes) -> str:
+    """Size and SHA-256 (16 digits) of some bytes."""
+    return f"{len(data)}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -35,31 +44,89 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """Images below a folder. Grayscale, CMYK and palette files become RGB; nothing is rotated.
+class Images(ABC):
+    """Images of a source by path. Grayscale, CMYK and palette files become RGB; nothing is rotated.
 
     CoOp and open_clip ignore the EXIF orientation, so published numbers are those of unrotated images.
     """
 
     root: Path
 
+    @abstractmethod
+    def data(self, path: str) -> bytes:
+        """The encoded image of a path of the split."""
+
+    @abstractmethod
+    def has(self, path: str) -> bool:
+        """Whether there is one, as far as can be told without reading it."""
+
     def __call__(self, path: str) -> Image.Image:
-        """The image at a path relative to the root, decoded in full.
+        """The image of a path, decoded in full.
 
         Raises:
             OSError, SyntaxError, ValueError, Image.DecompressionBombError: It is missing, empty, truncated or no image.
         """
-        with Image.open(self.root / path) as image:
+        with Image.open(BytesIO(self.data(path))) as image:
             return to_rgb(image)
 
     def content(self, path: str) -> str:
         """Size and SHA-256 (16 digits) of a file: an image that has changed under its path has another."""
-        file = self.root / path
-        return f"{file.stat().st_size}-{sha256(file)[:16]}"
+        return content_of(self.data(path))
 
     def missing(self, paths: list[str]) -> list[str]:
-        """Those of the paths that are no files."""
-        return [path for path in paths if not (self.root / path).is_file()]
+        """Those of the paths that are not there."""
+        return [path for path in paths if not self.has(path)]
+
+
+class FolderImages(Images):
+    """Files below a folder."""
+
+    def data(self, path: str) -> bytes:
+        """The file."""
+        return (self.root / path).read_bytes()
+
+    def has(self, path: str) -> bool:
+        """Whether it is a file."""
+        return (self.root / path).is_file()
+
+
+class TarImages(Images):
+    """Members of tar shards, `<shard>.tar/<member>`."""
+
+    def data(self, path: str) -> bytes:
+        """The member."""
+        archive, place = in_tar(self.root, path)
+        if place is None:
+            raise FileNotFoundError(path)
+        return member(archive, place)
+
+    def has(self, path: str) -> bool:
+        """Whether the archive lists it."""
+        return in_tar(self.root, path)[1] is not None
+
+
+class ImagenetTars(Images):
+    """Members of ImageNet's archives, called as CoOp's folders call them."""
+
+    def data(self, path: str) -> bytes:
+        """The member."""
+        return member(*imagenet_places(self.root)[path])
+
+    def has(self, path: str) -> bool:
+        """Whether an archive lists it."""
+        return path in imagenet_places(self.root)
+
+
+class TableImages(Images):
+    """Rows of parquet or Arrow shards, `<shard>/<row>`."""
+
+    def data(self, path: str) -> bytes:
+        """The row's image."""
+        return cell(self.root, path)
+
+    def has(self, path: str) -> bool:
+        """Whether its shard is there."""
+        return (self.root / path).parent.is_file()
 
 
 @dataclass(frozen=True)
@@ -79,8 +146,7 @@ class CifarImages:
 
     def content(self, path: str) -> str:
         """Size and SHA-256 (16 digits) of an image's pixels."""
-        pixels = self(path).tobytes()
-        return f"{len(pixels)}-{hashlib.sha256(pixels).hexdigest()[:16]}"
+        return content_of(self(path).tobytes())
 
     def missing(self, paths: list[str]) -> list[str]:
         """None: the arrays hold every image that the split names."""
@@ -88,12 +154,13 @@ class CifarImages:
         return []
 
 
-Reader = FolderImages | CifarImages
+Reader = Images | CifarImages
+READERS: dict[str, type[Reader]] = {"cifar": CifarImages, "webdataset": TarImages, "huggingface": TableImages}
 
 
 def image_reader(form: str, root: Path) -> Reader:
     """What opens the images of a card's `source.format` below an image root."""
-    return CifarImages(root) if form == "cifar" else FolderImages(root)
+    return ImagenetTars(root) if form == "imagenet" and imagenet_tars(root) else READERS.get(form, FolderImages)(root)
 
 
 def remembered(folder: Path) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from bench.data.cards import Card
 from bench.data.splits import Item, Split, check_split, read_split
 from bench.errors import BenchError
 from bench.files import read_text
-from bench.prepare.folders import folders_of, images_of, read_folders
+from bench.prepare.archives import imagenet_tars, read_imagenet_tars, read_webdataset
+from bench.prepare.csv_lists import read_csv
+from bench.prepare.folders import folders_of, images_of, read_folders, with_test
 from bench.prepare.human import read_arrays
+from bench.prepare.tables import read_huggingface
 
 # Classes of torchvision.datasets, and what they call train, val and test.
 TORCHVISION = {
@@ -40,6 +43,7 @@ def read_source(card: Card, images: Path, split: Path) -> Split:
         raise BenchError(f"dataset '{card.name}' has no [source]; its features ship with it.", "Nothing needs to be extracted.")
     read = READERS[card.source.format](card, images, split)
     found = Split(*([Item(posixpath.normpath(item.path), item.label) for item in part] for part in read))  # "./a.jpg" is "a.jpg"
+    found = with_test(found, card.source.make_test, split if split.is_file() else images)
     check_split(found, len(card.classes), card.counts, split)
     return found
 
@@ -87,8 +91,11 @@ def _aircraft(card: Card, images: Path, split: Path) -> Split:
 def _imagenet(card: Card, images: Path, split: Path) -> Split:
     """ImageNet as CoOp has it: `classnames.txt` with lines "<wnid> <name>", `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`.
 
-    Labels follow the sorted wnids; the 50,000 validation images are the test part, and there is no validation part.
+    Or its archives as they are fetched, and the development kit, which gives the same. Labels follow the sorted wnids; the
+    50,000 validation images are the test part, and there is no validation part.
     """
+    if imagenet_tars(images):
+        return read_imagenet_tars(card, images)
     wnids = sorted(line.split(" ", 1)[0] for line in _lines(split))
 
     def part(name: str) -> list[Item]:
@@ -213,4 +220,7 @@ READERS: dict[str, Callable[[Card, Path, Path], Split]] = {
     "food101n": _food101n,
     "clothing1m": _clothing1m,
     "webvision": _webvision,
+    "huggingface": read_huggingface,
+    "webdataset": read_webdataset,
+    "csv": read_csv,
 }

@@ -59,9 +59,11 @@ def test_a_validation_part_is_read_under_every_name(home, tiny_model, name):
     assert split_of("set").val[0].path == f"{name}/blue_whale/0.png"
 
 
-def test_parts_that_are_missing_or_twice_are_told(home):
-    with pytest.raises(BenchError, match="holds train and valid but no test"):
-        parts_of(parted(home / "a", "train", "valid"))
+def test_parts_that_are_missing_or_twice_are_told(home, tiny_model):
+    with pytest.raises(BenchError, match="has no test part, only 6 train and 6 val images"):
+        extract(parted(home / "a", "train", "valid"), tiny_model, *SHOTS)
+    extract(home / "a", tiny_model, *SHOTS, "--make-test", 0.3)
+    assert [len(part) for part in split_of("a")] == [4, 6, 2]
     with pytest.raises(BenchError, match="holds val and valid, both val"):
         parts_of(parted(home / "b", "train", "test", "val", "valid"))
     with pytest.raises(BenchError, match="holds test but no train"):
