@@ -152,7 +152,7 @@ def test_the_command_prints_json_and_fails_where_something_is_broken(home, no_we
     monkeypatch.setattr(doctor, "cached_features", lambda dataset: iter([Finding("cache", "x/y", "broken", "gone", "do it")]))
     monkeypatch.setattr(doctor, "embedded_files", lambda: iter([]))
     printed = []
-    monkeypatch.setattr("bench.cli.doctor.typer.echo", printed.append)
+    monkeypatch.setattr("bench.cli.doctor.say", printed.append)
     with pytest.raises(BenchError, match=r"1 of .* things looked at are broken") as caught:
         command("dtd", as_json=True)
     assert caught.value.code == 3
