@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from bench.devices import NAMES
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
+from bench.output import say
 
 if TYPE_CHECKING:
     from bench.backbones.description import Description
@@ -51,7 +52,7 @@ def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "
             raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
     chosen = resolve(model, pretrained, weights, slug)
     if said := assumed(chosen):
-        typer.echo(said, err=True)
+        say(said, err=True)
     check_slug(chosen)
     return chosen
 
@@ -91,7 +92,7 @@ class Show:
         elif done == total or now - self.said > LINE_EVERY:
             self.said = now
             left = f", {since / done * (total - done):.0f} s left" if done < total else ""
-            typer.echo(f"{part}: {done}/{total} images {rate}{left}", err=True)
+            say(f"{part}: {done}/{total} images {rate}{left}", err=True)
 
 
 def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Grid | None, list[NoiseSpec], int]":
@@ -114,14 +115,14 @@ def _tell(made: "Prepared") -> None:
     from bench.prepare.dataset import lacking
 
     if not made.split.val:
-        typer.echo(f"'{made.card.name}' has no validation images", err=True)
+        say(f"'{made.card.name}' has no validation images", err=True)
     for part in ("val", "test"):
         if names := lacking(made, part):
-            typer.echo(f"{len(names)} classes have no {part} image: {', '.join(names[:SHOWN])}", err=True)
+            say(f"{len(names)} classes have no {part} image: {', '.join(names[:SHOWN])}", err=True)
     if made.left_out:
         listed = "".join(f"\n  {path}: {why}" for path, why in list(made.left_out.items())[:SHOWN])
         more = f"\n  and {len(made.left_out) - SHOWN} more" if len(made.left_out) > SHOWN else ""
-        typer.echo(f"{len(made.left_out)} files below {made.images} are left out:{listed}{more}", err=True)
+        say(f"{len(made.left_out)} files below {made.images} are left out:{listed}{more}", err=True)
 
 
 @app.command()
@@ -188,16 +189,14 @@ def extract(
     def needed(found: "Split") -> "Split":
         return found if everything else needed_images(made.card, found, shots, seeds, noises)
 
-    typer.echo(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
+    say(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
     with Show() as progress:
         made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress,
-                      notice=lambda said: typer.echo(said, err=True))  # fmt: skip
+                      notice=lambda said: say(said, err=True))  # fmt: skip
     if made.skipped:
-        typer.echo(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'prepared.json'})", err=True)
-    typer.echo(f"{made.folder / chosen.slug}")
-    typer.echo(
-        f'in a grid: datasets = ["{card or made.card.name}"], backbones = ["{chosen.slug}"], views = {views} or fewer', err=True
-    )
+        say(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'prepared.json'})", err=True)
+    say(f"{made.folder / chosen.slug}")
+    say(f'in a grid: datasets = ["{card or made.card.name}"], backbones = ["{chosen.slug}"], views = {views} or fewer', err=True)
 
 
 @app.command()
@@ -210,10 +209,10 @@ def verify(
 
     found = {str(cache.folder): problems(cache) for cache in caches(card)}
     if as_json:
-        typer.echo(json.dumps(found))
+        say(json.dumps(found))
     else:
         for folder, wrong in found.items():
-            typer.echo("\n".join(wrong) if wrong else f"ok {folder}")
+            say("\n".join(wrong) if wrong else f"ok {folder}")
     broken = [folder for folder, wrong in found.items() if wrong]
     if broken:
         raise BenchError(f"{len(broken)} of {len(found)} caches are unsound.", "Remove them and extract anew.", ENVIRONMENT)
@@ -226,7 +225,7 @@ def verify(
 @app.command("import")
 def import_(
     card: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
-    train: Path = typer.Option(help="Dump of the training images: .npz or .pt with features [N, D] and labels [N]."),
+    train: Path = typer.Option(help="Dump of the training images: .npz, .pt, .parquet, or a folder of clip-retrieval."),
     test: Path = typer.Option(help="Dump of the test images."),
     val: Path | None = typer.Option(None, help="Dump of the validation images, where the split has such."),
     images: Path | None = IMAGES,
@@ -245,14 +244,34 @@ def import_(
     chosen = _backbone(backbone, pretrained, weights, slug)
     made = prepare(load_card(card), "", images, split, labels, encode=False)
     _tell(made)
-    given = {part: path for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}
+    given = {part: resolved(path) for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}
     for part, items in made.split._asdict().items():
         if items and part not in given:
             raise BenchError(f"the split of '{made.card.name}' has {len(items)} {part} images.", f"Give their dump with --{part}.")
     for part, path in given.items():  # all are checked before one is written
         order_rows(path, read_dump(path), getattr(made.split, part), part)
     for part, path in given.items():
-        typer.echo(f"{part}: {import_dump(made, chosen, part, path)} images", err=True)
+        say(f"{part}: {import_dump(made, chosen, part, path)} images", err=True)
     register(made, chosen)
-    typer.echo(f"{made.folder / chosen.slug}")
-    typer.echo("imported features have no augmented views: set views = 0 in the grid", err=True)
+    say(f"{made.folder / chosen.slug}")
+    say("imported features have no augmented views: set views = 0 in the grid", err=True)
+
+
+@app.command("export")
+def export_(
+    dataset: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
+    backbone: str = typer.Option(help="The slug that grids call the backbone."),
+    out: Path = typer.Option(help="The folder that gets train, val and test."),
+    form: Literal["npz", "parquet"] = typer.Option("npz", "--format", help="What to write."),
+) -> None:
+    """Write cached features where other programs read them: the clean view, with labels, paths and class names."""
+    from bench.data.task import features_folder, split_of
+    from bench.prepare.dumps import export_dump
+
+    for part, items in split_of(dataset)._asdict().items():
+        if items and (features_folder(dataset, backbone) / part).is_dir():
+            path = resolved(out) / f"{part}.{form}"
+            number = export_dump(dataset, backbone, part, path)
+            say(f"{path}: {number} of {len(items)} images")
+        elif items:
+            say(f"no {part} features of '{dataset}' with '{backbone}'", err=True)

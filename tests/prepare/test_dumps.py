@@ -86,13 +86,14 @@ def test_wrong_dumps_are_told_and_nothing_is_written(dataset, tiny_model):
         ({"features": features["test"], "labels": labels(split.test), "paths": np.array(list("uvwxyz"))}, "lacks 6 images"),
         (
             {"features": features["test"], "labels": labels(split.test), "paths": np.array(["c/0.jpg", "./c/0.jpg", *"wxyz"])},
-            "twice",
+            "names 1 images twice, such as 'c/0.jpg'",
         ),
+        ({"features": features["test"], "paths": np.array(["c/0.jpg"])}, r"features \[6, 16\] and paths \[1\], not"),
     ):
         np.savez(home / "bad.npz", **content)
         with pytest.raises(BenchError, match=message):
             run_import(home, tiny_model, *good, home / "bad.npz")
-    with pytest.raises(BenchError, match=r"neither \.npz nor \.pt"):
+    with pytest.raises(BenchError, match=r"neither \.npz, \.pt nor \.parquet"):
         run_import(home, tiny_model, *good, home / "split.json")
     with pytest.raises(BenchError, match=r"8 val images.*--val"):
         run_import(home, tiny_model, "--train", home / "train.npz", "--test", home / "test.npz")
