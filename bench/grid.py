@@ -242,18 +242,19 @@ def _task(dataset: str) -> str:
 
 
 def _cells(grid: Grid) -> Iterator[RunSpec]:
-    """Every combination, before exclusions. A method without training is one cell per dataset and backbone."""
+    """Every combination, before exclusions. A method that learns from no shot is one cell per dataset and backbone."""
     trains, noises = expand_train(grid.preset, grid.train), expand_noise(grid.noise)
     methods, datasets = expand_methods(grid.methods, grid.preset), expand_datasets(grid.datasets)
     settings = len(grid.backbones) * len(grid.shots) * len(noises) * len(grid.seeds) * len(trains)
     _limit(len(methods) * len(datasets) * settings)
     for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):
         base = {"method": method, "dataset": dataset, "task": _task(dataset), "backbone": backbone}
-        if not registry.load(method.name).train:
+        cls = registry.load(method.name)
+        if not (cls.train or cls.from_shots):
             yield RunSpec(**base, views=0, shots=0, noise=NoiseSpec(), seed=0, train=None)
             continue
-        for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains):
-            yield RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train)
+        for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains if cls.train else [None]):
+            yield RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train, from_shots=not cls.train)
 
 
 def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:

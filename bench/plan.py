@@ -255,7 +255,7 @@ def cell_text(spec: RunSpec) -> str:
     """A run in words, for failure lines: `gce(q=0.5) · dtd · symmetric 0.5 · 16 shots · seed 1`."""
     noise = "clean" if spec.noise.rate == 0 else f"{spec.noise.protocol} {spec.noise.rate:g}"
     words = [method_label(spec.method.name, spec.method.params, spec.method.tunes), dataset_name(spec.dataset)]
-    return " · ".join(words if spec.train is None else [*words, noise, f"{spec.shots} shots", f"seed {spec.seed}"])
+    return " · ".join([*words, noise, f"{spec.shots} shots", f"seed {spec.seed}"] if spec.sees_shots else words)
 
 
 def method_label(name: str, params: dict[str, Any], tunes: str = "prompt") -> str:

@@ -88,6 +88,12 @@ class RunSpec(Frozen):
     noise: NoiseSpec
     seed: int = Field(ge=0, lt=2**63)
     train: TrainSpec | None  # None: nothing is trained
+    from_shots: bool = later(absent=False)  # nothing is trained, but shots and their given labels are seen
+
+    @property
+    def sees_shots(self) -> bool:
+        """Whether its result depends on shots, noise and seed."""
+        return self.train is not None or self.from_shots
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -123,6 +123,7 @@ class Method:
     contexts: ClassVar[int] = 1  # K, learned contexts per run
     views: ClassVar[int] = 1  # M, augmented views per step
     train: ClassVar[bool] = True  # False: nothing is learned, the card's template is scored
+    from_shots: ClassVar[bool] = False  # with train = False: it is started all the same, with the shots and their given labels
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
     nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method
     learns_little: ClassVar[str] = ""  # why it may gain little over its start even from clean labels, where it does

@@ -119,12 +119,16 @@ def check_edge_cases(name: str) -> str:
 
 def check_scores(name: str) -> str:
     """Evaluation gives a score for every image and class, and does not hang on a class's number."""
-    method, case = registry.create(name), usual_case()
-    text = torch.eye(case.classes).expand(method.contexts, -1, -1)
-    scores = method.scores(text, case.images, case.scale)
-    if scores.shape != case.images.shape or not scores.isfinite().all():
-        raise NotConforming(f"scores() gives {describe(scores)}; it is [N, C], finite")
-    if not torch.allclose(method.scores(text.roll(1, dims=1), case.images, case.scale), scores.roll(1, dims=1), atol=1e-4):
+    found = []
+    for shift in (0, 1):
+        method, case = registry.create(name), replace(usual_case(), shift=shift)
+        task, text = task_of(case, method, torch.Generator().manual_seed(7))
+        if method.train or method.from_shots:
+            method.start(task)
+        found.append(method.scores(text.expand(method.contexts, -1, -1), case.images, case.scale))
+        if found[-1].shape != case.images.shape or not found[-1].isfinite().all():
+            raise NotConforming(f"scores() gives {describe(found[-1])}; it is [N, C], finite")
+    if not torch.allclose(found[1], found[0].roll(1, dims=1), atol=1e-4):
         raise NotConforming("scores() changes when the classes are renamed")
     return "finite [N, C], the same under renamed classes"
 

@@ -70,7 +70,7 @@ def load_data(specs: Sequence[RunSpec], zero_shot: LogitsOf | None = None) -> li
 def _draw_key(spec: RunSpec) -> tuple[object, ...]:
     """What decides which features a run uses. Of the noises only those that replace images do."""
     noise = spec.noise if protocol_of(spec.noise.protocol).replaces else NoiseSpec()
-    return (spec.views, spec.train is None, spec.shots, spec.seed, noise)
+    return (spec.views, spec.sees_shots, spec.shots, spec.seed, noise)
 
 
 def _draws(specs: dict[tuple[object, ...], RunSpec]) -> dict[tuple[object, ...], _Draw]:
@@ -94,7 +94,7 @@ def _draws(specs: dict[tuple[object, ...], RunSpec]) -> dict[tuple[object, ...],
 
 def _images(spec: RunSpec) -> Images:
     """The images of a run; what trains nothing sees the test part only, so it needs no features of the others."""
-    if spec.train is None:
+    if not spec.sees_shots:
         return Images([], [], [])
     return draw_images(load_card(spec.dataset), split_of(spec.dataset), spec.shots, spec.seed, spec.noise)
 
@@ -121,7 +121,7 @@ def _task(spec: RunSpec, draw: _Draw, zero_shot: LogitsOf | None) -> RunData:
     card, images, val, val_rows = load_card(spec.dataset), draw.images, draw.images.val, draw.val
     protocol, entry = spec.noise.protocol, protocol_of(spec.noise.protocol)
     of_people = entry.needs == "human"
-    if spec.train is not None:
+    if spec.sees_shots:
         check_noise(card, spec.noise)
     people = human_labels(spec.dataset, protocol) if of_people and card.train_labels == "true" else {}
     if of_people:  # selection must see the same kind of labels: validation images that people did not label are left out

@@ -213,7 +213,7 @@ def check_ready(spec: RunSpec) -> None:
     Raises:
         BenchError: It could not, and why.
     """
-    if spec.train is None:
+    if not spec.sees_shots:
         features_of(spec.dataset, spec.backbone, "test").check([item.path for item in split_of(spec.dataset).test])
         return
     check_noise(load_card(spec.dataset), spec.noise)

@@ -88,9 +88,8 @@ class Member:
             return None
 
     def start(self) -> None:
-        """Tell the method what it may know."""
-        assert self.spec.train is not None
-        oracle = self.method.oracle
+        """Tell the method what it may know; one that trains nothing has no epochs, and all samples in one batch."""
+        oracle, train = self.method.oracle, self.spec.train
         task = Task(
             features=lambda: self.images,
             labels=self.given,
@@ -98,12 +97,12 @@ class Member:
             text=self.arrays.zero_shot.text,
             num_classes=len(self.data.card.classes),
             scale=self.scale,
-            epochs=self.spec.train.epochs,
-            batch_size=self.spec.train.batch_size,
+            epochs=train.epochs if train else 0,
+            batch_size=train.batch_size if train else len(self.given),
             generator=self.draws,
             clean_labels=self.true if oracle == "labels" else None,
             noise_rate=self.data.realised_rate if oracle else None,
-            drop_last=self.spec.train.drop_last,
+            drop_last=bool(train and train.drop_last),
         )
         self.method.start(task)
 

@@ -101,9 +101,11 @@ def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:
 
 
 def _template(member: Member) -> Outcome:
-    """A run that trains nothing: the card's template."""
+    """A run that trains nothing: the card's template, and what its method makes of the shots."""
     started = time.perf_counter()
-    outcome = member.guard(member.outcome, member.arrays.zero_shot.text[None], None)
+    if member.spec.from_shots:
+        member.guard(member.start)
+    outcome = None if member.failure else member.guard(member.outcome, member.arrays.zero_shot.text[None], None)
     if outcome is None:
         return _failed(member)
     outcome.metrics["wall_seconds"] = time.perf_counter() - started

@@ -76,7 +76,7 @@ COLUMNS = (
     Column("wall_seconds", float, "metric", "seconds of training, the run's share of its stack's", None, ANY),
     Column("steps_per_second", float, "metric", "steps by wall_seconds", None, ANY),
     Column("identifiable", bool, "record", "whether the true class is still the most frequent among the given labels"),
-    Column("trained", bool, "spec", "whether anything is learned; taken for granted of published numbers"),
+    Column("trained", bool, "spec", "whether anything is learned from the shots; taken for granted of published numbers"),
     Column("method_title", str, "record", "the method's name as papers write it"),
     Column("tunes", str, "record", "what is learned: prompt, or another part of the model", "prompt"),
     Column("citation", str, "record", "where a published number is from", ""),

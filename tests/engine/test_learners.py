@@ -5,9 +5,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+from bench.data.cards import load_card
+from bench.data.load import load_data
 from bench.data.task import task_digest
+from bench.engine.backbone import load_backbone
 from bench.engine.learners import Classifier
 from bench.engine.train import Stack, train_stack
+from bench.engine.zero_shot import zero_shot_of as zero_shot_model
 from bench.grid import Grid, expand
 from bench.spec import MethodSpec
 from tests.engine.conftest import TRAIN, make_member, make_spec, zero_shot_of
@@ -90,6 +94,28 @@ def test_prompts_and_classifiers_in_one_shard_are_each_as_alone():
         assert outcome.spec == spec
         np.testing.assert_allclose(outcome.context, alone.context, atol=1e-5)
         assert outcome.context.shape[1] == (16 if spec.method.tunes == "prompt" else 10), "context tokens, or classes"
+
+
+def test_a_method_that_trains_nothing_may_learn_from_shots_and_labels():
+    """Tip-Adapter from the cards to its scores: a cell per noise setting and seed, and no step."""
+    grid = Grid(methods=["tip_adapter", "zero_shot"], datasets=["digits"], noise={"symmetric": [0.0, 0.5]}, seeds=[1, 2], views=1)
+    *cells, template = expand(grid)
+    assert [(spec.seed, spec.noise.rate, spec.train, spec.sees_shots) for spec in cells] == [
+        (seed, rate, None, True) for rate in (0.0, 0.5) for seed in (1, 2)
+    ]
+    assert not template.sees_shots
+    outcomes = train_stack(cells, device="cpu")
+    assert [outcome.metrics["realised_rate"] for outcome in outcomes] == [0.0, 0.0, 0.5, 0.5]
+    assert len({outcome.noise_digest for outcome in outcomes}) == 4
+    clean, _, noisy, _ = (outcome.metrics["accuracy"] for outcome in outcomes)
+    assert clean > noisy > outcomes[0].metrics["zero_shot"]
+    (data,) = load_data(cells[2:3])
+    card = load_card("digits")
+    text = zero_shot_model(load_backbone("embedded"), card)
+    keys, values = data.train[1].astype(np.float64), np.eye(len(card.classes))[data.given]
+    cache = np.exp(-5.5 * (1 - data.test @ keys.T)) @ values
+    scores = text.scale * data.test @ text.text.numpy().T.astype(np.float64) + cache
+    assert np.array_equal(outcomes[2].predictions, scores.argmax(axis=1))
 
 
 def test_normalised_weights_leave_the_loss_nothing_but_cosines(backbone):

@@ -49,11 +49,7 @@ def test_runs_that_use_a_later_field_are_new_and_train_apart(filled, grid, grown
 def changed(model, name: str):
     """The model with another value of a field."""
     value = getattr(model, name)
-    if name == "class_position":
-        other = "front"
-    elif name == "precision":
-        other = "bf16"
-    elif isinstance(value, bool):
+    if isinstance(value, bool):
         other = not value
     elif isinstance(value, int):
         other = value + 1
@@ -63,7 +59,7 @@ def changed(model, name: str):
         other = value + "x"
     else:
         other = MethodSpec(name="mae") if name == "method" else value.model_copy(update={"rate": 0.1})
-    return type(model).model_validate(model.model_dump() | {name: other})
+    return model.model_copy(update={name: other})
 
 
 def test_every_field_is_the_runs_own_or_part_of_the_stacks_key(grid):
@@ -125,4 +121,4 @@ def test_what_was_stored_is_verified_by_itself(filled):
     """A record's id follows from what is written in it, so that no later default is read into it."""
     run_id = min(filled.done())
     record = json.loads((filled.runs / run_id / "record.json").read_text())
-    assert set(record["spec"]) == set(RunSpec.model_fields)
+    assert set(record["spec"]) == set(RunSpec.model_fields) - {"from_shots"}, "a later field at its absent value is not written"
