@@ -5,8 +5,8 @@ from reports import load, leaderboard, compare
 
 from bench.results.frame import load
 from reports.analysis import Choices, analyse
+from reports.board import leaderboard
 from reports.comparison import compare
 from reports.sentences import headline
-from reports.tables import leaderboard
 
 __all__ = ["Choices", "analyse", "compare", "headline", "leaderboard", "load"]

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
-from reports import bayes, cells, statistics
+from bench.results.frame import Results, load
+from reports import bayes, cells, labels, statistics
 from reports.completeness import AllowMissing, complete
 from reports.selection import Selector, select
+from reports.wording import counted
 
-CONTROL = "coop_ce"
+CONTROL = "coop_ce"  # a registered name, as is this one
 ZERO_SHOT = "zero_shot"
+Source = str | Path | Results | pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,10 @@ class Choices:
     select: Selector = ""
     with_oracles: bool = False
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)  # column -> the values to keep
-    names: Mapping[str, str] = field(default_factory=dict)  # label -> name to show
+    names: Mapping[str, str] = field(default_factory=dict)  # method or label -> name to show
+    methods: Sequence[str] = ()  # only these, shown in this order; () is all, best first
+    mixed: Sequence[str] = ()  # training keys in which methods may differ
+    group: str = ""  # a column that is constant on a dataset, e.g. "domain": its values get numbers of their own
 
     def __post_init__(self) -> None:
         for option, given, known in (
@@ -34,8 +43,14 @@ class Choices:
             ("--select", self.select, get_args(Selector)),
         ):
             if given not in known:
-                raise BenchError(f"{option} cannot be '{given}'.", nearest(given, filter(None, known)))
-        if not self.margin >= 0:
+                raise BenchError(f"{option} cannot be '{given}'.", nearest(str(given), filter(None, known)))
+        for option, mapping in (("--where", self.where), ("--name", self.names)):
+            if not isinstance(mapping, Mapping):
+                raise BenchError(f"{option} needs a mapping, not {mapping!r}.", "For instance {'domain': ['in']}.")
+        for option, names in (("--methods", self.methods), ("--mixed", self.mixed)):
+            if isinstance(names, str):
+                raise BenchError(f"{option} needs a list of names, not the text '{names}'.", f"For instance ['{names}'].")
+        if not 0 <= self.margin < np.inf:
             raise BenchError(f"--margin {self.margin} is not a number of points from 0 up.")
 
 
@@ -47,23 +62,68 @@ class Analysis:
     runs: pd.DataFrame  # complete and spread (`reports.cells`)
     every: pd.DataFrame  # the same before anything incomplete was left out
     protocol: str
-    control: str  # "" where the control was not run
+    control: str  # "" where there is none
     ranked: list[str]  # labels that may compete, best first
     labels: list[str]  # all labels: the ranked ones, then the oracles
-    scores: pd.DataFrame  # primary score
+    scores: pd.DataFrame  # primary score: accuracy averaged over seeds and the noisy, identifiable rates of the protocol
     clean: pd.DataFrame | None  # accuracy at rate 0; None where it was not run
     versus: pd.DataFrame  # tests, effects, intervals and posteriors of the ranked labels; empty without a control
     notes: list[str]
+    groups: Mapping[str, "Analysis"] = field(default_factory=dict)  # of the values of `choices.group`
 
     @property
     def datasets(self) -> list[str]:
         """The datasets that count."""
         return list(self.scores.index)
 
-    @property
+    @cached_property
     def zero_shot(self) -> pd.Series:
-        """Zero-shot accuracy per dataset, percent."""
+        """Zero-shot accuracy per dataset, percent; it is a column of every run, so it needs no run of its own."""
         return self.runs.groupby("dataset")["zero_shot"].first()
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """What is known of every label of `every`: key, method, trained, oracle."""
+        return self.every.drop_duplicates("label").set_index("label")[["key", "method", "trained", "oracle"]]
+
+    @cached_property
+    def untuned(self) -> str:
+        """The label of zero-shot; "" where it was not run."""
+        rows = self.rows
+        return next((str(label) for label in self.labels if rows["method"][label] == ZERO_SHOT), "")
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """The labels that train something, in the order to show."""
+        return [label for label in self.shown if self.rows["trained"][label]]
+
+    @cached_property
+    def oracles(self) -> set[str]:
+        """The labels that were told what nobody knows in practice."""
+        return set(self.rows.index[self.rows["oracle"].notna()])
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """All labels in the order to show: the user's, or the ranking's."""
+        wanted = [label for name in self.choices.methods for label in labels.matching(self.rows.reset_index(), name, "--methods")]
+        return [label for label in dict.fromkeys(wanted) if label in self.labels] or self.labels
+
+
+def frame_of(results: Source) -> pd.DataFrame:
+    """The tidy frame of a path, of loaded results, or a frame itself.
+
+    Raises:
+        BenchError: It is none of these, or lacks columns of a frame of results.
+    """
+    if isinstance(results, str | Path):
+        results = load(results)
+    frame = results.frame if isinstance(results, Results) else results
+    if not isinstance(frame, pd.DataFrame):
+        raise BenchError(f"results cannot be of type {type(frame).__name__}.", "Give a path, what `load` gives, or its frame.")
+    lacking = {*cells.CELL, "run_id", "accuracy", "trained", "source", "status", "train", "zero_shot"} - set(frame)
+    if lacking:
+        raise BenchError(f"the frame lacks the columns {', '.join(sorted(lacking))}.", "Give what `load(path).frame` holds.")
+    return frame
 
 
 def _protocol(runs: pd.DataFrame, wanted: str) -> str:
@@ -73,81 +133,124 @@ def _protocol(runs: pd.DataFrame, wanted: str) -> str:
     return wanted or (found[0] if found else "clean")
 
 
-def _control(labels: list[str], wanted: str) -> str:
-    for name in (wanted, wanted + cells.ORACLE):
-        if name in labels:
-            return name
-    if wanted == CONTROL:  # the default: a report without it has no tests against a control
-        return ""
-    raise BenchError(f"control '{wanted}' is not among the methods.", nearest(wanted, labels))
-
-
-def prepare(frame: pd.DataFrame, choices: Choices) -> pd.DataFrame:
-    """The frame after `--where`, `--select` and the user's names."""
-    frame = cells.where(frame, choices.where)
-    if choices.select:
-        frame = select(frame, choices.select, partial=bool(choices.allow_missing))
-    return frame.assign(label=frame["label"].replace(dict(choices.names)))
-
-
-def analyse(frame: pd.DataFrame, choices: Choices | None = None) -> Analysis:
-    """Everything a report says, from the tidy frame of `bench.results.load`.
+def _control(rows: pd.DataFrame, ranked: list[str], wanted: str) -> tuple[str, list[str]]:
+    """The label of the control, or "" and a note that says why there is none.
 
     Args:
-        frame: One row per run.
+        rows: label, key, method of all rows.
+        ranked: The labels that compete.
+        wanted: What the user wrote, or the default.
+
+    Raises:
+        BenchError: One was asked for that is not there, is an oracle, or has several rows.
+    """
+    default, choose = wanted == CONTROL, "--control names another"
+    if default and wanted not in {*rows["label"], *rows["key"], *rows["method"]}:
+        return "", [f"'{wanted}' was not run, so there are no tests against a control ({choose})"]
+    found = labels.matching(rows, wanted, "--control")
+    competing = [label for label in found if label in ranked]
+    if len(competing) == 1:
+        return competing[0], []
+    problem = (
+        f"control '{wanted}' is an oracle, which competes with nobody" if not competing else f"control '{wanted}' has several rows"
+    )
+    hint = "Let it compete with --with-oracles." if not competing else f"Choose one: {', '.join(competing)}."
+    if not default:
+        raise BenchError(f"{problem}.", hint)
+    return "", [f"{problem}, so there are no tests against a control ({', '.join(competing) or choose})"]
+
+
+def analyse(results: Source, choices: Choices | None = None) -> Analysis:
+    """Everything a report says.
+
+    Args:
+        results: A path, what `bench.results.load` gives, or its frame.
         choices: What to compare, and how.
 
     Raises:
         BenchError: What is there cannot be compared, or is incomplete (exit code 4).
     """
     choices = choices or Choices()
-    choices = replace(choices, control=choices.names.get(choices.control, choices.control))
-    chosen = prepare(frame, choices)
-    every = cells.spread(cells.comparable(chosen))
-    runs, notes = complete(every, choices.allow_missing, cells.failed(chosen))
+    frame = cells.where(frame_of(results), choices.where)
+    if choices.select:
+        frame = select(frame, choices.select, partial=bool(choices.allow_missing))
+    runs = labels.labelled(frame, choices.names)
+    if choices.methods:
+        names = [*choices.methods, *([ZERO_SHOT] if ZERO_SHOT in set(runs["method"]) else [])]
+        runs = runs[runs["label"].isin([label for name in names for label in labels.matching(runs, name, "--methods")])]
+    failed = runs[runs["status"] == "failed"]
+    done = cells.comparable(runs)
+    every = cells.spread(done)
+    kept, notes = complete(every, choices.allow_missing, failed)
+    notes = [*labels.one_protocol(kept, choices.mixed), *notes, *_failures(failed), *_selected(kept, choices)]
+    whole = _conclude(choices, kept, every, notes)
+    if not choices.group:
+        return whole
+    groups = {name: _conclude(choices, part, every, []) for name, part in _parts(kept, choices.group)}
+    return replace(whole, groups=groups)
+
+
+def _parts(runs: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """The runs by the value that their dataset has in a column.
+
+    Raises:
+        BenchError: No such column, or a dataset has several values in it.
+    """
+    if column not in runs:
+        raise BenchError(f"--group: results have no column '{column}'.", nearest(column, runs.columns))
+    values = runs[column].astype(object).where(runs[column].notna(), "none").astype(str)
+    several = values.groupby(runs["dataset"]).nunique()
+    if (several > 1).any():
+        raise BenchError(
+            f"--group {column}: dataset '{several.idxmax()}' has several values.", "Group by a column of the datasets' cards."
+        )
+    return [(str(name), part) for name, part in runs.groupby(values)]
+
+
+def _conclude(choices: Choices, runs: pd.DataFrame, every: pd.DataFrame, notes: list[str]) -> Analysis:
+    """Ranking, tests and effects of complete cells."""
     protocol = _protocol(runs, choices.noise)
-    scores = cells.primary_scores(runs, protocol)
+    points = cells.by_seed(cells.scored(runs, protocol), sorted(runs["label"].unique()))
+    scores = statistics.seed_means(points)
     order = list(scores.mean().sort_values(ascending=False, kind="stable").index)
-    ranked = [label for label in order if choices.with_oracles or not label.endswith(cells.ORACLE)]
+    oracles = set(runs.loc[runs["oracle"].notna(), "label"])
+    ranked = [label for label in order if choices.with_oracles or label not in oracles]
     if not ranked:
         raise BenchError("all methods are oracles, which compete with nobody.", "Let them compete with --with-oracles.")
-    control = _control(ranked, choices.control)
-    versus = _versus(scores[ranked], control, choices.margin) if control else pd.DataFrame()
-    if not control:
-        notes = [*notes, f"'{choices.control}' was not run, so there are no tests against a control (--control names another)"]
-    clean = cells.scores_at(runs, protocol, 0.0) if (runs["rate"] == 0).any() else None
+    control, missing = _control(runs[["label", "key", "method"]].drop_duplicates(), ranked, choices.control)
+    versus = pd.DataFrame()
+    if control:
+        tests = statistics.against_control(points[ranked], control, choices.margin)
+        versus = tests.join(bayes.against(scores[ranked], control, choices.margin))
+    clean = runs[runs["rate"] == 0]
     return Analysis(
-        choices, runs, every, protocol, control, ranked, [*ranked, *(name for name in order if name not in ranked)], scores, clean,
-        versus, notes + _notes(chosen, runs, protocol) + _selected(choices),
+        choices, runs, every, protocol, control, ranked, [*ranked, *(name for name in order if name not in ranked)], scores,
+        cells.wide(clean) if len(clean) else None, versus, [*notes, *missing, *_notes(runs, protocol)],
     )  # fmt: skip
 
 
-def _versus(scores: pd.DataFrame, control: str, margin: float) -> pd.DataFrame:
-    tests = statistics.against_control(scores, control, margin)
-    return tests.join(statistics.intervals(scores, control)).join(bayes.against(scores, control, margin))
-
-
-def _selected(choices: Choices) -> list[str]:
-    if not choices.select:
+def _selected(runs: pd.DataFrame, choices: Choices) -> list[str]:
+    """What was chosen on validation, where there was a choice."""
+    if not choices.select or not runs.loc[runs["trained"], "train"].str.contains('"lr":[', regex=False).any():
         return []
-    kind = (
-        "validation shots with the same noise"
-        if choices.select == "noisy_val"
-        else "clean validation, which makes every row an oracle"
-    )
+    noisy = "validation shots with the same noise"
+    kind = noisy if choices.select == "noisy_val" else "clean validation, which makes every row an oracle"
     return [f"learning rate chosen per method, dataset, noise setting and seed on {kind}"]
 
 
-def _notes(frame: pd.DataFrame, runs: pd.DataFrame, protocol: str) -> list[str]:
+def _failures(failed: pd.DataFrame) -> list[str]:
+    if failed.empty:
+        return []
+    first = failed.iloc[0]
+    return [f"{counted(len(failed), 'run')} failed, for instance {first['label']} on {first['dataset']}: {first['error']}"]
+
+
+def _notes(runs: pd.DataFrame, protocol: str) -> list[str]:
     notes = []
     hidden = runs[~runs["identifiable"]][["noise", "rate"]].drop_duplicates()
     if len(hidden):
         shown = ", ".join(f"{noise} {rate:g}" for noise, rate in hidden.itertuples(index=False))
         notes.append(f"at {shown} the true class is not the most likely label on some datasets: no part of the score there")
-    failed = frame[frame["status"] == "failed"]
-    if len(failed):
-        first = failed.iloc[0]
-        notes.append(f"{len(failed)} runs failed, for instance {first['label']} on {first['dataset']}: {first['error']}")
     for column in ("method_version", "engine_version"):
         found = runs.groupby("label")[column].nunique()
         if (found > 1).any():

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.statistics import ROUND, Floats
+from reports.statistics import FEWEST, ROUND, Floats
 
 SAMPLES = 20_000  # Monte Carlo error of a probability near .95: .0015
 PRIOR = 0.5  # weight of the pseudo-observation "no difference"
@@ -60,7 +60,7 @@ def signed_rank(differences: Floats, rope: float, samples: int = SAMPLES, seed: 
 
 
 def verdict(posterior: Posterior) -> Verdict:
-    """What may be said: the outcome whose probability is at least .95, if there is one."""
+    """What may be said: the outcome whose probability is at least .95; of one pair, without correction for many."""
     outcomes: dict[Verdict, float] = {"worse": posterior.worse, "equivalent": posterior.equivalent, "better": posterior.better}
     return next((name for name, p in outcomes.items() if p >= SURE), "undecided")
 
@@ -86,8 +86,10 @@ def against(scores: pd.DataFrame, control: str, rope: float) -> pd.DataFrame:
         rope: Points.
 
     Returns:
-        p_worse, p_equivalent, p_better per label.
+        p_worse, p_equivalent, p_better per label; NaN below 6 datasets, where two that agree are already "sure".
     """
     labels = [str(label) for label in scores if label != control]
-    rows = [signed_rank((scores[label] - scores[control]).to_numpy(dtype=float), rope) for label in labels]
+    enough = len(scores) >= FEWEST
+    unknown = Posterior(np.nan, np.nan, np.nan)
+    rows = [signed_rank((scores[label] - scores[control]).to_numpy(dtype=float), rope) if enough else unknown for label in labels]
     return pd.DataFrame(rows, index=pd.Index(labels, name="label"), columns=["p_worse", "p_equivalent", "p_better"])

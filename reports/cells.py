@@ -1,23 +1,21 @@
-"""From the runs of a tidy frame to comparable cells: one version, one setting, no holes.
+"""From the runs of a tidy frame to comparable cells: one version, one setting, one pairing, no holes.
 
-A *cell* is method × dataset × noise protocol × rate × seed. The rows of every table and figure are the frame's labels (a method
-with its non-default hyper-parameters). What cannot be compared is refused here, so everything after this is arithmetic.
+A *cell* is method × dataset × noise protocol × rate × seed. The rows of every table and figure are labels (`reports.labels`). What
+cannot be compared is refused here, so everything after
+this is arithmetic.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
+from reports.wording import counted
 
 CELL = ["label", "dataset", "noise", "rate", "seed"]
-UNTRAINED = "{}"  # the `train` column of a method that trains nothing
 # The columns that say how a run was trained.
 OF_TRAINING = ("noise", "rate", "shots", "views", "seed", "epochs", "lr", "preset", "train")
-ORACLE = " †"  # ends the label of a method that was told what nobody knows in practice
 
 
 def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -31,9 +29,13 @@ def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataF
     for column, values in choices.items():
         if column not in frame:
             raise BenchError(f"--where: results have no column '{column}'.", nearest(column, frame.columns))
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise BenchError(
+                f"--where {column} needs a list of values, not {values!r}.", f"For instance {{'{column}': ['{values}']}}."
+            )
         held = frame[column]
-        keep = (frame["train"] == UNTRAINED) & (column in OF_TRAINING)
-        for value in values:
+        keep = ~frame["trained"] & (column in OF_TRAINING)
+        for value in map(str, values):
             found = held.astype(str) == value
             if pd.api.types.is_numeric_dtype(held) and not pd.api.types.is_bool_dtype(held):
                 found = held == pd.to_numeric(value, errors="coerce")
@@ -44,46 +46,32 @@ def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataF
     return frame
 
 
-def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs, each label one training protocol, with a column `trained`.
-
-    Labels that were run under several training protocols (a learning-rate grid) become rows of their own: "gce lr=0.01". Oracles
-    are marked: "clean_only †".
+def comparable(runs: pd.DataFrame) -> pd.DataFrame:
+    """The finished runs, each label one training protocol, all of a cell on the same wrong labels.
 
     Args:
-        frame: As `bench.results.load` gives it.
+        runs: As `labelled` gives them.
 
     Raises:
-        BenchError: No finished run; one cell in several versions; several backbones, shots, views, or splits of a dataset.
+        BenchError: No finished run; one cell in several versions or twice; several backbones, shots, views, or splits of a dataset;
+            runs of one cell that saw different wrong labels, test images or zero-shot predictions.
     """
-    runs = _labelled(frame)
     runs = runs[runs["status"] == "done"]
     if runs.empty:
         raise BenchError("there is no finished run in these results.", "`bench status` tells what failed or is still to run.")
-    runs = runs.assign(identifiable=runs["identifiable"].astype(bool))
+    runs = runs.assign(identifiable=runs["identifiable"].astype(object).fillna(value=True).astype(bool))
     _one_version(runs)
     _one_setting(runs)
     twice = runs[runs.duplicated(CELL, keep=False)]
     if len(twice):
         label, dataset, noise, rate, seed = twice.iloc[0][CELL]
         raise BenchError(
-            f"'{label}' on {dataset} at {noise} {rate:g}, seed {seed}, is there twice (runs {', '.join(twice['run_id'][:2])}).",
+            f"'{label}' on {dataset} at {setting_name(noise, rate)}, seed {seed}, is there twice (runs "
+            f"{', '.join(twice['run_id'][:2])}).",
             "Choose one with --where.",
         )
+    _one_pairing(runs)
     return runs.reset_index(drop=True)
-
-
-def failed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs that failed, labelled as `comparable` labels the others."""
-    runs = _labelled(frame)
-    return runs[runs["status"] == "failed"]
-
-
-def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """All runs, finished or not, with a column `trained` and labels that tell training protocols and oracles apart."""
-    runs = frame[frame["source"] == "run"]
-    runs = runs.assign(trained=runs["train"] != UNTRAINED)
-    return runs.assign(label=_tell_apart(runs) + np.where(runs["oracle"].notna(), ORACLE, ""))
 
 
 def _one_version(runs: pd.DataFrame) -> None:
@@ -97,7 +85,7 @@ def _one_version(runs: pd.DataFrame) -> None:
     run = runs[runs["cell_id"] == cell].iloc[0]
     where_ = f"'{run['label']}' on {run['dataset']} at {setting_name(run['noise'], run['rate'])}, seed {run['seed']}"
     raise BenchError(
-        f"{mixed['cell_id'].nunique()} cells hold several versions: {where_}, differs in {' and '.join(what)}.",
+        f"{counted(mixed['cell_id'].nunique(), 'cell')} in several versions: {where_}, differs in {' and '.join(what)}.",
         "Remove the superseded runs (bench store gc), and run again what is stale (bench plan shows it).",
     )
 
@@ -121,24 +109,25 @@ def _one_setting(runs: pd.DataFrame) -> None:
         )
 
 
-def _tell_apart(runs: pd.DataFrame) -> pd.Series:
-    """Labels, with what differs among the runs of one label appended: hyper-parameters (a default changed), training keys."""
-    labels = runs["label"].copy()
-    for column in ("params", "train"):
-        found = runs.loc[runs["trained"], column].groupby(labels[runs["trained"]]).unique()
-        for label, texts in found[found.map(len) > 1].items():
-            variants = {text: json.loads(text) for text in texts}
-            keys = [k for k in next(iter(variants.values())) if len({json.dumps(v.get(k)) for v in variants.values()}) > 1]
-            rows = labels == label
-            for text, variant in variants.items():
-                labels[rows & (runs[column] == text)] = " ".join(
-                    [str(label), *(f"{key}={_text(variant.get(key))}" for key in keys)]
-                )
-    return labels
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _one_pairing(runs: pd.DataFrame) -> None:
+    """Every method saw the same wrong labels of a cell, the same test images and the same zero-shot model of a dataset."""
+    trained = runs[runs["trained"] & (runs["noise_digest"] != "")]
+    checks = (
+        (trained, ["dataset", "noise", "rate", "seed"], "noise_digest", "other wrong labels"),
+        (runs[runs["num_test"] > 0], ["dataset"], "num_test", "other test images"),
+        (runs.assign(zero_shot=runs["zero_shot"].round(6)), ["dataset"], "zero_shot", "another zero-shot accuracy"),
+    )
+    for rows, keys, column, what in checks:
+        counts = rows.groupby(keys)[column].transform("nunique")
+        if (counts > 1).any():
+            group = rows[counts > 1].iloc[:1].merge(rows, on=keys, suffixes=("_", ""))
+            usual = group[column].mode().iloc[0]
+            odd, other = group[group[column] != usual].iloc[0], group[group[column] == usual].iloc[0]
+            raise BenchError(
+                f"run {odd['run_id']} ('{odd['label']}' on {odd['dataset']} at {setting_name(odd['noise'], odd['rate'])}, seed "
+                f"{odd['seed']}) has {what} than run {other['run_id']} ('{other['label']}'): they cannot be compared.",
+                "Run them again from the same split and features, or choose with --where.",
+            )
 
 
 def settings(runs: pd.DataFrame) -> pd.DataFrame:
@@ -194,27 +183,13 @@ def setting_name(noise: str, rate: float) -> str:
 def scored(runs: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """The runs that the score counts: noisy and identifiable ones of a protocol; the clean ones where there are no such."""
     curve = of_protocol(runs, protocol)
-    noisy = curve[(curve["rate"] > 0) & curve["identifiable"]]
-    return noisy if len(noisy) else curve
+    for rows in (curve[(curve["rate"] > 0) & curve["identifiable"]], curve[curve["rate"] == 0]):
+        if len(rows):
+            return rows
+    return curve
 
 
-def primary_scores(runs: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """The score that ranks: accuracy averaged over seeds, then over the noisy, identifiable rates of one protocol.
-
-    Where there is no such rate, it is the clean accuracy.
-
-    Args:
-        runs: Complete and spread.
-        protocol: The noise protocol.
-
-    Returns:
-        Percent, [datasets × labels].
-    """
-    means = scored(runs, protocol).groupby(["dataset", "label", "rate"])["accuracy"].mean()
-    return wide(means.reset_index())
-
-
-def scores_at(runs: pd.DataFrame, protocol: str, rate: float) -> pd.DataFrame:
-    """Accuracy at one rate, averaged over seeds: percent, [datasets × labels]."""
-    curve = of_protocol(runs, protocol)
-    return wide(curve[curve["rate"] == rate])
+def by_seed(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Accuracy of some labels averaged over rates, as `reports.statistics` wants it: percent, [datasets × (label, seed)]."""
+    table = rows.pivot_table(index="dataset", columns=["label", "seed"], values="accuracy", aggfunc="mean")
+    return table[list(labels)]

@@ -9,81 +9,106 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError
-from bench.results.frame import Results
-from reports import bayes, cells, statistics
-from reports.tables import Cell, Table, p_text, value
+from reports import bayes, cells, labels, statistics
+from reports.analysis import Choices, Source, frame_of
+from reports.tables import Cell, Table
+from reports.wording import MISSING, counted, p_text, span, value
 
-Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Verdict = Literal["better", "worse", "equivalent", "disagree", "undecided"]
 SPECIFICATION = ("params", "train", "shots", "views", "backbone", "task", "method_version", "engine_version", "features")
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What differs between two result sets A and B."""
+    """What differs between two result sets A and B.
 
-    methods: (
-        pd.DataFrame
-    )  # per label: a, b, difference (b - a), low, high, p, p_holm, p_worse, p_equivalent, p_better, datasets, verdict
+    `methods` has per label: a, b, difference (b - a), low, high, p, p_holm, p_worse, p_equivalent, p_better, datasets, verdict.
+    """
+
+    methods: pd.DataFrame
     changes: list[str]  # what changed in the specification
     notes: list[str]
     margin: float
 
     @property
     def worse(self) -> list[str]:
-        """The labels that got significantly worse."""
+        """The labels that got significantly and practically worse."""
         return [str(label) for label in self.methods.index[self.methods["verdict"] == "worse"]]
 
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        return comparison_table(self)._repr_html_()
 
-def compare(a: Results | pd.DataFrame, b: Results | pd.DataFrame, margin: float = 0.5) -> Comparison:
+
+def compare(a: Source, b: Source, margin: float = 0.5, where: dict[str, list[str]] | None = None) -> Comparison:
     """Method by method, B minus A over the cells that both have.
 
-    A verdict is "better" or "worse" when Holm's exact Wilcoxon over datasets is significant at 5 %; else "equivalent" when the
-    probability of lying within `margin` points is at least .95; else "undecided". Where there are too few datasets for significance
-    (below six for one method), the runs of one dataset cannot replace them, and the verdict says so by staying undecided.
+    A verdict is "equivalent" when the probability of lying within `margin` points is at least .95; else "better" or "worse" when
+    the mean differs by more than the margin, its Holm-adjusted p (`statistics.difference_p`) is at most 5 %, and mean and ranks
+    agree in sign, or "disagree" when they do not; else "undecided". Below six datasets there is no verdict. Runs match by method,
+    hyper-parameters and, where one side holds several, training protocol.
 
     Args:
-        a: The reference, or before.
+        a: The reference, or before: a path, loaded results or their frame.
         b: Yours, or after.
         margin: Points.
+        where: Column -> the values to keep.
 
     Raises:
         BenchError: No cell is in both, or one of the two cannot be compared within itself.
     """
-    first, second = (cells.comparable(one.frame if isinstance(one, Results) else one) for one in (a, b))
+    chosen = Choices(margin=margin, where=where or {}).where
+    frames = [cells.where(frame_of(one), chosen).assign(side=side) for side, one in (("A", a), ("B", b))]
+    runs = labels.labelled(pd.concat(frames, ignore_index=True))
+    first, second = (cells.comparable(runs[runs["side"] == side]) for side in ("A", "B"))
     both = first.merge(second, on=cells.CELL, suffixes=("_a", "_b"))
     if both.empty:
         raise BenchError(
             "the two result sets have no cell in common (method × dataset × noise × rate × seed).",
             "`bench status` shows what each holds.",
         )
-    rows = {str(label): _row(group, margin) for label, group in both.groupby("label", sort=True)}
-    methods = pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
-    methods.insert(5, "p_holm", statistics.holm(methods["p"].to_numpy(dtype=float)))
-    methods["verdict"] = [_verdict(row) for _, row in methods.iterrows()]
-    least = statistics.smallest_p(int(methods["datasets"].max())) * len(methods)
-    notes = [f"{len(both)} cells are in both; {len(first) - len(both)} only in A, {len(second) - len(both)} only in B"]
-    if least > statistics.ALPHA:
-        notes.append(statistics.attainable(int(methods["datasets"].max()), len(methods)).rstrip("."))
+    methods = _tests(both, margin)
+    most = int(methods["datasets"].max())
+    notes = [f"{counted(len(both), 'cell')} in both; {len(first) - len(both)} only in A, {len(second) - len(both)} only in B"]
+    broken = runs[runs["status"] == "failed"]
+    if len(broken):
+        notes.append(
+            f"{counted(len(broken), 'failed run')} left out, for instance {broken['run_id'].iloc[0]}: {broken['error'].iloc[0]}"
+        )
+    if statistics.smallest_p(most) * len(methods) > statistics.ALPHA:
+        notes.append(statistics.attainable(most, len(methods)).rstrip("."))
     return Comparison(methods, changes(both), notes, margin)
 
 
-def _row(group: pd.DataFrame, margin: float) -> dict[str, float]:
-    """One method: its seeds and settings averaged to one difference per dataset."""
-    scores = group.groupby(["dataset", "noise", "rate"])[["accuracy_a", "accuracy_b"]].mean().groupby(level="dataset").mean()
-    d = (scores["accuracy_b"] - scores["accuracy_a"]).to_numpy(dtype=float)
-    low, high = statistics.mean_interval(d)
-    mean = scores.mean()
-    return {
-        "a": float(mean["accuracy_a"]), "b": float(mean["accuracy_b"]), "difference": float(d.mean()), "low": low, "high": high,
-        "p": statistics.wilcoxon(d), **{f"p_{name}": p for name, p in bayes.signed_rank(d, margin)._asdict().items()},
-        "datasets": len(d),
-    }  # fmt: skip
+def _tests(both: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Every method's seeds and settings as one difference per dataset (and seed, where all datasets have the same)."""
+    rows = []
+    for label, group in both.groupby("label", sort=True):
+        table = group.pivot_table(index="dataset", columns="seed", values=["accuracy_a", "accuracy_b"])
+        if table.isna().any().any():  # datasets with other seeds: what seeds share is unknown
+            table = table.T.groupby(level=0).mean().T
+        means, cubes = statistics.seed_means(table), statistics.cubes(table)
+        d = (means["accuracy_b"] - means["accuracy_a"]).to_numpy(dtype=float)
+        low, high = statistics.mean_interval(d)
+        chances = bayes.against(pd.DataFrame({"a": np.zeros(len(d)), "b": d}), "a", margin).iloc[0]
+        rows.append({
+            "label": str(label), "a": float(means["accuracy_a"].mean()), "b": float(means["accuracy_b"].mean()),
+            "difference": float(d.mean()), "low": low, "high": high,
+            "p": statistics.difference_p(cubes["accuracy_b"], cubes["accuracy_a"], statistics.shared_seeds(cubes)), **chances,
+            "datasets": len(d), "d": d,
+        })  # fmt: skip
+    methods = pd.DataFrame(rows).set_index("label")
+    methods.insert(5, "p_holm", statistics.holm(methods["p"].to_numpy(dtype=float)))
+    methods["ranks_p"] = statistics.holm(np.array([statistics.wilcoxon(d) for d in methods["d"]]))
+    methods["verdict"] = [_verdict(row, margin) for _, row in methods.iterrows()]
+    return methods.drop(columns=["d", "ranks_p"])
 
 
-def _verdict(row: "pd.Series") -> Verdict:
-    if row["p_holm"] <= statistics.ALPHA:
-        return "worse" if row["difference"] < 0 else "better"
-    return "equivalent" if row["p_equivalent"] >= bayes.SURE else "undecided"
+def _verdict(row: "pd.Series", margin: float) -> Verdict:
+    if row["p_equivalent"] >= bayes.SURE:
+        return "equivalent"
+    claim = statistics.claim(row["p_holm"], row["ranks_p"], row["d"])
+    return claim if claim == "disagree" or abs(row["difference"]) > margin else "undecided"
 
 
 def changes(both: pd.DataFrame) -> list[str]:
@@ -95,8 +120,10 @@ def changes(both: pd.DataFrame) -> list[str]:
         if not differs.any():
             continue
         pairs = Counter(zip(left[differs].astype(str), right[differs].astype(str), strict=True))
-        found += [f"{column}: {_difference(column, old, new)} ({count} cells)" for (old, new), count in pairs.most_common(3)]
-        found += [f"{column}: {len(pairs) - 3} further differences"] if len(pairs) > 3 else []
+        found += [
+            f"{column}: {_difference(column, old, new)} ({counted(count, 'cell')})" for (old, new), count in pairs.most_common(3)
+        ]
+        found += [f"{column}: {counted(len(pairs) - 3, 'further difference')}"] if len(pairs) > 3 else []
     return found
 
 
@@ -113,12 +140,14 @@ def comparison_table(found: Comparison) -> Table:
     rows = []
     ordered = found.methods.sort_values("difference", kind="stable")
     for label, row in ordered.iterrows():
-        interval = "–" if np.isnan(row["low"]) else f"{value(row['low'], signed=True)} to {value(row['high'], signed=True)}"
-        numbers = [value(row["a"]), value(row["b"]), value(row["difference"], signed=True), interval, p_text(row["p_holm"])]
-        rows.append((str(label), [Cell(text) for text in (*numbers, f"{row['p_equivalent']:.2f}", row["verdict"])]))
+        numbers = [value(row["a"]), value(row["b"]), value(row["difference"], signed=True), span(row["low"], row["high"])]
+        chance = MISSING if np.isnan(row["p_equivalent"]) else f"{row['p_equivalent']:.2f}"
+        rows.append((str(label), [Cell(text) for text in (*numbers, p_text(row["p_holm"]), chance, row["verdict"])]))
     columns = ["A", "B", "B - A", "95 % interval", "p (Holm)", "P(equivalent)", "verdict"]
     caption = (
-        "Mean accuracy in percent over the datasets and settings that both hold. Verdict: exact Wilcoxon over datasets with Holm "
-        f"at 5 %; else equivalence within {found.margin:g} points with probability .95; else undecided."
+        "Mean accuracy in percent over the datasets and settings that both hold. Verdict: equivalence within "
+        f"{found.margin:g} points with probability .95; else a mean difference beyond them that is significant (Holm, 5 %) and "
+        f"that the "
+        "ranks confirm; else undecided."
     )
     return Table("compare", "Comparison of A and B", caption, columns, rows, ordered)

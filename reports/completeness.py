@@ -7,7 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench.errors import INCOMPLETE, BenchError
-from reports import cells
+from reports import cells, labels
+from reports.wording import counted
 
 AllowMissing = Literal["", "drop-dataset", "drop-method"]
 
@@ -25,7 +26,7 @@ def missing(runs: pd.DataFrame, failed: pd.DataFrame | None = None) -> pd.DataFr
 
     Args:
         runs: As `spread` gives them.
-        failed: Runs that failed (`cells.failed`): missing, even where nothing else of their method or dataset is there.
+        failed: Runs that failed: missing, even where nothing else of their method or dataset is there.
 
     Returns:
         One row per missing cell: label, dataset, noise, rate, seed.
@@ -56,7 +57,7 @@ def complete(runs: pd.DataFrame, allow: AllowMissing = "", failed: pd.DataFrame 
     if holes.empty:
         return runs, []
     if not allow:
-        message = f"{len(holes)} of {len(holes) + len(runs)} cells are missing:\n{listing(holes)}\n"
+        message = f"{counted(len(holes), 'cell')} of {len(holes) + len(runs)} missing:\n{listing(holes)}\n"
         hint = "Run them, or leave out what is incomplete: --allow-missing drop-dataset (or drop-method)."
         raise IncompleteError(message, hint, holes, missing_grid(asked, holes))
     axis, word = ("dataset", "dataset") if allow == "drop-dataset" else ("label", "method")
@@ -66,14 +67,17 @@ def complete(runs: pd.DataFrame, allow: AllowMissing = "", failed: pd.DataFrame 
         message = f"every {word} has missing cells; {allow} would leave nothing."
         raise IncompleteError(message, "Run them.", holes, missing_grid(asked, holes))
     return left, [
-        f"{word} '{name}' is left out of averages and tests ({count} cells are missing)" for name, count in counts.items()
+        f"{word} '{name}' is left out of averages and tests ({counted(count, 'cell')} missing)" for name, count in counts.items()
     ]
 
 
-def listing(cells: pd.DataFrame, most: int = 20) -> str:
+def listing(holes: pd.DataFrame, most: int = 20) -> str:
     """The cells as lines, at most `most` of them."""
-    lines = [f"  {c.label} · {c.dataset} · {c.noise} {c.rate:g} · seed {c.seed}" for c in cells.head(most).itertuples()]
-    return "\n".join(lines + ([f"  … and {len(cells) - most} more"] if len(cells) > most else []))
+    rows = holes.head(most)[cells.CELL].itertuples(index=False)
+    lines = [
+        f"  {label} · {dataset} · {cells.setting_name(noise, rate)} · seed {seed}" for label, dataset, noise, rate, seed in rows
+    ]
+    return "\n".join(lines + ([f"  … and {len(holes) - most} more"] if len(holes) > most else []))
 
 
 def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
@@ -86,9 +90,8 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
     trained = runs[runs["trained"]]
     wanted = runs[runs["label"].isin(holes["label"])]
     protocols = [json.loads(text) for text in wanted.loc[wanted["trained"], "train"].unique()]
-    train = {key: _one_or_all([protocol[key] for protocol in protocols]) for key in (protocols[0] if protocols else {})}
-    if isinstance(train.get("lr"), str):  # chosen by `reports.selection`, which names the grid it chose from
-        train["lr"] = [float(rate) for rate in train["lr"].split(" of ")[1].split(", ")]
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
+    train = {key: _one_or_all([protocol.get(key, labels.ABSENT.get(key)) for protocol in protocols]) for key in keys}
     noise: dict[str, list[float]] = {}
     for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
         noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))
@@ -110,7 +113,9 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
 
 def _one_or_all(values: list[Any]) -> Any:
     """The value that all share, or every one of them."""
-    distinct = list(dict.fromkeys(values))
+    distinct: list[Any] = []
+    for value in values:  # a list is what `reports.selection` chose from
+        distinct += [one for one in (value if isinstance(value, list) else [value]) if one not in distinct]
     return distinct[0] if len(distinct) == 1 else distinct
 
 

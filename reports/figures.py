@@ -1,18 +1,32 @@
-"""Figures of accuracy: functions from numbers to matplotlib axes. `reports.training` has those over epochs."""
+"""The parts that figures are made of: panels of a printed size, lines with bands before grey ones, one legend.
 
-from typing import Any
+Widths are inches in print and type is at least 7 pt there, so a figure is included at its own size, never scaled.
+"""
 
-import matplotlib.pyplot as plt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 
 from reports import cells
-from reports.analysis import ZERO_SHOT
-from reports.style import GREY, INK, RC, Style, label_ends
+from reports.analysis import Analysis
+from reports.style import GREY, MOST, SOFT, Style
+from reports.wording import counted
 
-MANY = 10  # more lines than this are drawn as small multiples
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure, what it shows, and its numbers."""
+
+    name: str  # of its files
+    caption: str
+    figure: Figure
+    data: pd.DataFrame
 
 
 def curve(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -23,105 +37,150 @@ def curve(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame
     return cells.wide(rows, "rate"), std
 
 
-def panels(count: int, width: float = 1.95, height: float = 1.75, columns: int = 5, top: float = 0.35) -> tuple[Figure, list[Axes]]:
-    """`count` small panels with common axes, at most `columns` beside each other; sizes in inches, `top` above the first row.
+def highlighted(analysis: Analysis) -> list[str]:
+    """The trained labels that panels show in colour: the user's first, else the best, and always the control; at most eight."""
+    labels = analysis.trained
+    if len(labels) <= MOST:
+        return labels
+    first = [label for label in labels if label != analysis.control][: MOST - (analysis.control in labels)]
+    return [label for label in labels if label in first or label == analysis.control]
+
+
+def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x: str, y: str, least: float = 1.05) -> list[Axes]:
+    """Small multiples (or one panel) with common axes, one legend above and one label per axis.
 
     Placed by hand: constrained layout takes seconds for 25 panels.
+
+    Args:
+        count: Panels.
+        width: Of the figure, inches.
+        height: Of a panel, inches.
+        legend: Handles; their labels are the names.
+        x: Label of the common x axis.
+        y: Of the common y axis.
+        least: Width of a panel, inches: as many stand beside each other as fit.
     """
-    across = min(columns, count)
+    left, right, bottom, gap = 0.48, 0.1, 0.4, 0.1
+    across = max(1, min(count, int((width - left - right + gap) / (least + gap))))
     down = -(-count // across)
-    left, right, bottom = 0.75, 0.1, 0.55
-    wide, high = width * across + left + right, height * down + bottom + top
-    fig, grid = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False, figsize=(wide, high))
-    fig.subplots_adjust(left / wide, bottom / high, 1 - right / wide, 1 - top / high, wspace=0.12, hspace=0.34)
-    axes = list(grid.flat)
-    for ax in axes[count:]:
-        ax.set_axis_off()
-    for ax in axes[max(0, count - across) : count]:
-        ax.tick_params(labelbottom=True)
-    return fig, axes[:count]
-
-
-def behind(ax: Axes, others: pd.DataFrame) -> None:
-    """The other methods' lines [x × labels] in grey, as one line with gaps: hundreds of lines take seconds to draw."""
-    if others.shape[1]:
-        gaps = np.vstack([others.to_numpy(dtype=float), np.full((1, others.shape[1]), np.nan)])
-        x = np.append(others.index.to_numpy(dtype=float), np.nan)
-        ax.plot(np.tile(x, others.shape[1]), gaps.T.ravel(), color=GREY, lw=0.5, zorder=1)
-
-
-def name_axes(fig: Figure, x: str, y: str) -> None:
-    """The common axis labels of panels."""
-    wide, high = fig.get_size_inches()
-    fig.text(0.5, 0.12 / high, x, ha="center", va="bottom", fontsize=9)
-    fig.text(0.12 / wide, 0.5, y, ha="left", va="center", rotation=90, fontsize=9)
-
-
-def _rates(ax: Axes, rates: Any, unidentifiable: list[float]) -> None:
-    ax.set_xticks(list(rates), [f"{100 * rate:g}" for rate in rates])
-    for rate in unidentifiable:
-        ax.axvspan(rate - 0.02, rate + 0.02, color="#EEEEEE", zorder=0)
-
-
-def noise_curves(runs: pd.DataFrame, protocol: str, order: list[str], looks: dict[str, Style], title: str = "") -> list[Axes]:
-    """Accuracy against noise rate, mean over datasets; the band is ± 1 standard deviation over seeds; the dashed line is zero-shot.
-
-    Up to ten methods share one panel; more get a panel each, the others behind in grey. Rates at which the true class is not
-    identifiable are shaded.
-    """
-    mean, std = curve(runs, protocol)
-    std = std.fillna(0.0)
-    lines = [label for label in order if label != ZERO_SHOT]
-    setting = cells.of_protocol(runs, protocol)
-    shaded = sorted(setting.loc[~setting["identifiable"], "rate"].unique())
-    with plt.rc_context(RC):
-        if len(lines) <= MANY:
-            fig, ax = plt.subplots(figsize=(6.4, 4.0))
-            fig.subplots_adjust(left=0.09, right=0.78, top=0.93, bottom=0.12)
-            axes, shown = [ax], [lines]
-        else:
-            fig, axes = panels(len(lines))
-            shown = [[label] for label in lines]
-        for ax, front in zip(axes, shown, strict=True):
-            behind(ax, mean[[label for label in lines if label not in front]])
-            for label in front:
-                ax.fill_between(
-                    mean.index, mean[label] - std[label], mean[label] + std[label], color=looks[label].color, alpha=0.15, lw=0
-                )
-                ax.plot(mean.index, mean[label], **looks[label].line)
-            if ZERO_SHOT in mean:
-                ax.axhline(mean[ZERO_SHOT].iloc[0], color=looks[ZERO_SHOT].color, ls="--", lw=1)
-            _rates(ax, mean.index, shaded)
-        if len(axes) == 1:
-            ends = {label: float(mean[label].iloc[-1]) for label in (*lines, *([ZERO_SHOT] if ZERO_SHOT in mean else []))}
-            label_ends(axes[0], float(mean.index[-1]), ends, looks)
-            axes[0].set(xlabel=f"{protocol} noise, % of labels", ylabel="accuracy, %", title=title)
-        else:
-            for ax, label in zip(axes, lines, strict=True):
-                ax.set_title(label, color=INK)
-            name_axes(fig, f"{protocol} noise, % of labels", "accuracy, %")
-            fig.suptitle(title, fontsize=10)
+    lines, columns = _legend_shape(legend, width)
+    title = 0.22 if count > 1 else 0.08
+    top = 0.05 + 0.155 * lines + title
+    high = top + down * height + (down - 1) * (title + 0.05) + bottom
+    figure = Figure(figsize=(width, high))
+    wide = (width - left - right - gap * (across - 1)) / across
+    axes: list[Axes] = []
+    for i in range(count):
+        row, column = divmod(i, across)
+        box = (left + column * (wide + gap), high - top - (row + 1) * height - row * (title + 0.05), wide, height)
+        first = axes[0] if axes else None
+        ax = figure.add_axes((box[0] / width, box[1] / high, box[2] / width, box[3] / high), sharex=first, sharey=first)
+        ax.tick_params(labelleft=column == 0, labelbottom=i + across >= count, length=2, pad=2)
+        axes.append(ax)
+    if legend:
+        figure.legend(handles=list(legend), loc="upper center", bbox_to_anchor=(0.5, 1 - 0.02 / high), ncols=columns,
+                      borderaxespad=0, handlelength=2.2, columnspacing=1.0, handletextpad=0.4, labelspacing=0.25)  # fmt: skip
+    figure.text((left + (width - left - right) / 2) / width, 0.05 / high, x, ha="center", va="bottom")
+    figure.text(0.03 / width, (bottom + (high - top - bottom) / 2) / high, y, ha="left", va="center", rotation=90)
     return axes
 
 
-def column_order(frame: pd.DataFrame, order: list[str]) -> list[str]:
-    """The labels of `order` that the frame has."""
-    return [label for label in order if label in frame]
+def _legend_shape(legend: Sequence[Line2D], width: float) -> tuple[int, int]:
+    """Lines and columns of a legend that is no wider than the figure."""
+    if not legend:
+        return 0, 1
+    widest = inches((str(handle.get_label()) for handle in legend), 7.5) + 0.44
+    columns = max(1, min(len(legend), int((width - 0.1) / widest)))
+    return -(-len(legend) // columns), columns
 
 
-def gain_map(gains: pd.DataFrame, control: str, title: str = "") -> Axes:
-    """Heat map of the gain over the control: points, [labels × datasets], on a scale symmetric about 0."""
-    import seaborn as sns  # noqa: PLC0415 - half a second that other figures do without
+def inches(names: Iterable[str], size: float = 7.0) -> float:
+    """The width of the widest name."""
+    return max((TextPath((0, 0), name, size=size).get_extents().width for name in names if name.strip()), default=0.0) / 72
 
-    rows, columns = gains.shape
-    top = float(np.nanmax(np.abs(gains.to_numpy()))) or 1.0
-    with plt.rc_context(RC | {"axes.grid": False}):
-        _, ax = plt.subplots(figsize=(2.2 + 0.48 * columns, 1.4 + 0.26 * rows), layout="constrained")
-        sns.heatmap(
-            gains, ax=ax, cmap="PuOr_r", center=0, vmin=-top, vmax=top, annot=True, fmt=".1f", annot_kws={"size": 7},
-            linewidths=0.5, cbar_kws={"label": f"gain over {control}, points"}, xticklabels=True, yticklabels=True,
-        )  # fmt: skip
-        ax.set(xlabel="", ylabel="", title=title)
-        ax.tick_params(axis="x", rotation=90, length=0)
-        ax.tick_params(axis="y", rotation=0, length=0)
-    return ax
+
+def handles(labels: Sequence[str], looks: dict[str, Style], others: bool = False, zero_shot: bool = False) -> list[Line2D]:
+    """A legend's lines: of methods, of zero-shot, and of the grey rest."""
+    found = [Line2D([], [], label=label, **looks[label].line) for label in labels]
+    found += [Line2D([], [], label="zero-shot", color=SOFT, ls="--", lw=1)] if zero_shot else []
+    return found + ([Line2D([], [], label="other methods", color=GREY, lw=0.8)] if others else [])
+
+
+def lines(ax: Axes, mean: pd.DataFrame, front: Sequence[str], looks: dict[str, Style], std: pd.DataFrame | None = None, *,
+          marked: bool = True) -> None:  # fmt: skip
+    """Lines [x × labels]: those in front in colour with bands of ± `std`, the others behind in grey, as one line with gaps."""
+    others = mean[[label for label in mean if label not in front]]
+    if others.shape[1]:
+        gaps = np.vstack([others.to_numpy(dtype=float), np.full((1, others.shape[1]), np.nan)])
+        ax.plot(
+            np.tile(np.append(others.index.to_numpy(dtype=float), np.nan), others.shape[1]),
+            gaps.T.ravel(),
+            color=GREY,
+            lw=0.5,
+            zorder=1,
+        )
+    for label in front:
+        y = mean[label].to_numpy(dtype=float)
+        if std is not None and label in std and std[label].notna().any():
+            band = std[label].fillna(0.0).to_numpy(dtype=float)
+            ax.fill_between(mean.index, y - band, y + band, color=looks[label].color, alpha=0.15, lw=0)
+        ax.plot(mean.index, y, **(looks[label].line if marked else looks[label].line | {"marker": ""}))
+
+
+def noise_curves(analysis: Analysis, protocol: str, looks: dict[str, Style], width: float) -> Drawing:
+    """Accuracy against noise rate, mean over datasets; rates at which the true class is not identifiable are shaded."""
+    mean, std = curve(analysis.runs[analysis.runs["trained"]], protocol)
+    front = highlighted(analysis)
+    (ax,) = panels(1, width, min(2.6, 0.62 * width), handles(front, looks, mean.shape[1] > len(front), zero_shot=True),
+                   f"{protocol} noise, % of labels", "accuracy, %")  # fmt: skip
+    lines(ax, mean, front, looks, std)
+    _zero_shot(ax, float(analysis.zero_shot.mean()))
+    _rates(ax, cells.of_protocol(analysis.runs, protocol))
+    caption = (
+        f"Accuracy against {protocol} noise, mean over {counted(len(analysis.datasets), 'dataset')}; bands: ± 1 standard "
+        f"deviation over "
+        f"seeds; dashed: zero-shot.{_grey(mean.shape[1] - len(front))}"
+    )
+    data = mean.join(std.add_suffix(" std")).assign(zero_shot=float(analysis.zero_shot.mean()))
+    return Drawing(f"noise_{protocol}", caption, ax.figure, data)  # type: ignore[arg-type]  # no subfigure
+
+
+def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style], width: float) -> Drawing:
+    """Accuracy against noise rate, a panel per dataset."""
+    front = highlighted(analysis)
+    runs = cells.of_protocol(analysis.runs[analysis.runs["label"].isin(front)], protocol)
+    axes = panels(
+        len(analysis.datasets), width, 0.85, handles(front, looks, zero_shot=True), f"{protocol} noise, % of labels", "accuracy, %"
+    )
+    parts = []
+    for ax, dataset in zip(axes, analysis.datasets, strict=True):
+        mean, std = curve(runs[runs["dataset"] == dataset], protocol)
+        lines(ax, mean, front, looks, std if len(axes) <= MOST else None)
+        _zero_shot(ax, float(analysis.zero_shot[dataset]))
+        ax.set_title(shortened(dataset, 17 if width > 4 else 19), pad=3)
+        parts.append(mean.assign(dataset=dataset, zero_shot=analysis.zero_shot[dataset]).reset_index())
+    _rates(axes[0], runs)
+    caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
+    return Drawing(f"datasets_{protocol}", caption, axes[0].figure, pd.concat(parts).set_index(["dataset", "rate"]))  # type: ignore[arg-type]  # no subfigure
+
+
+def shortened(name: str, most: int) -> str:
+    """A dataset's name where room is short."""
+    words = name.replace("_", " ")
+    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+
+
+def _grey(count: int) -> str:
+    return f" Grey: {counted(count, 'other method')}." if count > 0 else ""
+
+
+def _zero_shot(ax: Axes, accuracy: float) -> None:
+    if np.isfinite(accuracy):
+        ax.axhline(accuracy, color=SOFT, ls="--", lw=1, zorder=1.5)
+
+
+def _rates(ax: Axes, runs: pd.DataFrame) -> None:
+    rates = sorted(runs["rate"].unique())
+    ax.set_xticks(rates, [f"{100 * rate:g}" for rate in rates])
+    for rate in sorted(runs.loc[~runs["identifiable"], "rate"].unique()):
+        ax.axvspan(rate - 0.02, rate + 0.02, color="#EEEEEE", zorder=0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -14,14 +15,10 @@ from bench import __version__
 from bench.results.frame import Results
 from reports import cells
 from reports.analysis import Analysis
+from reports.board import LEADERBOARD, leaderboard_numbers
 from reports.style import Style
-from reports.tables import LEADERBOARD, Table, leaderboard_numbers
-
-NUMBERS = {  # leaderboard column -> the number it sorts by
-    "score": "score", "clean": "clean", "gain over zero-shot": "gain_over_zero_shot", "difference": "difference",
-    "95 % interval": "low", "p (Holm)": "p_holm", "wins/ties/losses": "wins", "rank-biserial": "rank_biserial",
-    "P(worse)": "p_worse", "P(equivalent)": "p_equivalent", "P(better)": "p_better",
-}  # fmt: skip
+from reports.tables import Table
+from reports.wording import counted
 
 
 def page(
@@ -76,16 +73,14 @@ def _shown(value: Any) -> str:
 def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> dict[str, Any]:
     """The leaderboard's columns, and rows of text with the number that each cell sorts by and a forest plot's geometry."""
     numbers = leaderboard_numbers(analysis)
-    spans = numbers[["low", "high"]].dropna() if "low" in numbers else pd.DataFrame()
+    spans = numbers[["low", "high"]].dropna()
     reach = float(spans.abs().to_numpy().max()) if len(spans) else 0.0
 
+    sorts = {column.name: column.fields[0] for column in LEADERBOARD}
+
     def key(label: str, column: str) -> float | None:
-        if column == "rank":
-            return float(analysis.ranked.index(label)) if label in analysis.ranked else None
-        if NUMBERS.get(column) not in numbers:
-            return None
-        number = cells.number(numbers, label, NUMBERS[column])
-        return number if number == number else None  # noqa: PLR0124 - NaN
+        number = cells.number(numbers, label, sorts[column])
+        return number if np.isfinite(number) else None
 
     def forest(label: str) -> dict[str, float] | None:
         if label not in spans.index or not reach:
@@ -97,7 +92,7 @@ def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> di
         {
             "label": label,
             "color": looks[label].color,
-            "oracle": label.endswith(cells.ORACLE),
+            "oracle": label in analysis.oracles,
             "cells": [(cell.text, key(label, column)) for cell, column in zip(row, table.columns, strict=True)],
             "forest": forest(label),
         }
@@ -111,22 +106,22 @@ def protocol(runs: pd.DataFrame) -> list[str]:
     trained = runs[runs["trained"]]
     datasets = runs.drop_duplicates("dataset").sort_values("dataset")
     listed = ", ".join(f"{d.dataset} ({d.num_classes:.0f} classes, {d.num_test:.0f} test images)" for d in datasets.itertuples())
-    lines = [f"Backbone {runs['backbone'].iloc[0]}; {len(datasets)} datasets: {listed}."]
+    lines = [f"Backbone {runs['backbone'].iloc[0]}; {counted(len(datasets), 'dataset')}: {listed}."]
     if len(trained):
         first = trained.iloc[0]
-        shots = f"{first['shots']:.0f} shots per class" if first["shots"] else "all training images"
+        shots = f"{counted(int(first['shots']), 'shot')} per class" if first["shots"] else "All training images"
         seeds = ", ".join(str(seed) for seed in sorted(trained["seed"].unique()))
         noise = ", ".join(cells.setting_name(str(n), r) for n, r in cells.settings(runs).itertuples(index=False))
-        lines.append(f"{shots}, {first['views']:.0f} augmented views of each; seeds {seeds}; noise settings: {noise}.")
+        lines.append(f"{shots}, {counted(int(first['views']), 'augmented view')} of each; seeds {seeds}; noise settings: {noise}.")
         for text, rows in trained.groupby("train"):
             fields = ", ".join(f"{name} {_shown(value)}" for name, value in json.loads(str(text)).items() if value != "")
             names = sorted(rows["label"].unique())
             who = "all methods" if len(names) == trained["label"].nunique() else ", ".join(names)
             lines.append(f"Training protocol of {who}: {fields}.")
-    lines.append(
-        "All methods see the same shots, the same wrong labels (nested over rates), the same initial context and the same batch "
-        "order of a seed. Accuracy is that of the last epoch on the full test set; nothing is chosen on test."
-    )
+    if len(trained) and (trained["noise_digest"] != "").all():
+        lines.append("Checked: all methods saw the same wrong labels of a cell, the same test set and zero-shot of a dataset.")
+    lines.append("Shots, batch order and initial context follow from seed and dataset alone.")
+    lines.append("Accuracy is that of the last epoch on the full test set; nothing is chosen on test.")
     return lines
 
 
@@ -160,6 +155,3 @@ def records_address(results: Path, folder: Path) -> str:
     """The store's `runs` folder as seen from the report's folder; "" for an exported file."""
     runs = results / "runs"
     return Path(os.path.relpath(runs.resolve(), folder.resolve())).as_posix() if runs.is_dir() else ""
-
-
-assert set(NUMBERS) | {"rank"} == set(LEADERBOARD)

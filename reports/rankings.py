@@ -1,12 +1,18 @@
-"""Figures that compare methods as wholes: the critical-difference diagram and performance profiles."""
+"""Figures that compare methods as wholes: critical differences, gains per dataset, profiles, gain against zero-shot, dose, cost."""
 
-import matplotlib.pyplot as plt
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from reports.figures import MANY, behind, name_axes, panels
-from reports.style import RC, Style
+from reports import cells, statistics
+from reports.analysis import Analysis
+from reports.figures import Drawing, handles, highlighted, inches, lines, panels, shortened
+from reports.gains import gains_of, profiles
+from reports.style import GREY, SOFT, Style
+from reports.wording import counted
 
 
 def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
@@ -20,69 +26,180 @@ def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
     return found
 
 
-def critical_difference(ranks: pd.Series, distance: float, looks: dict[str, Style]) -> Axes:
-    """Demšar's diagram: mean ranks on a line (best left), bars join what the Nemenyi test does not tell apart.
+def critical_difference(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing:
+    """Demšar's diagram: mean ranks on a line (best left), bars join what the Nemenyi test does not tell apart."""
+    scores = analysis.scores[analysis.ranked]
+    ranks = pd.Series(statistics.friedman(scores.to_numpy()).ranks, index=analysis.ranked).sort_values(kind="stable")
+    distance = statistics.nemenyi_distance(*scores.shape[::-1])
+    half, bars = (len(ranks) + 1) // 2, cliques(ranks, distance)
+    step, top = 0.15, 0.2 + 0.07 * len(bars)  # inches: between labels, and of the first label below the axis
+    high = 0.55 + top + step * half
+    figure = Figure(figsize=(width, high))
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(-(top + step * half), 0.55))
+    ax.set_axis_off()
+    names = 0.15 + inches(f"{label} 00.0" for label in ranks.index)  # on either side
+    scale = (width - 2 * names) / max(len(ranks) - 1, 1)
 
-    Args:
-        ranks: Mean rank per label.
-        distance: The Nemenyi critical difference.
-        looks: Colours.
-    """
-    ranks = ranks.sort_values(kind="stable")
-    half = (len(ranks) + 1) // 2
-    bars = cliques(ranks, distance)
-    step, first, last = 0.26, 1.0, float(len(ranks))
-    top = 0.35 + 0.13 * len(bars)  # of the first label, below the axis
-    height = 0.9 + top + step * half
-    with plt.rc_context(RC | {"axes.grid": False}):
-        fig, ax = plt.subplots(figsize=(7.2, height))
-        fig.subplots_adjust(left=0.02, right=0.98, top=0.98, bottom=0.02)
-        margin = 0.3 * (last - first + 1)
-        ax.set(xlim=(first - margin, last + margin), ylim=(-(top + step * half), 0.75))
-        ax.set_axis_off()
-        ax.plot([first, last], [0, 0], color="black", lw=1)
-        every = max(1, round(len(ranks) / 12))
-        for tick in range(1, len(ranks) + 1):
-            ax.plot([tick, tick], [0, 0.08 if (tick - 1) % every == 0 else 0.04], color="black", lw=1)
-            if (tick - 1) % every == 0:
-                ax.text(tick, 0.12, str(tick), ha="center", va="bottom", fontsize=8)
-        ax.plot([first, first + distance], [0.5, 0.5], color="black", lw=1.5, marker="|", ms=6)
-        ax.text(first + distance + 0.02 * last, 0.5, f"critical difference {distance:.2f}", va="center", fontsize=8)
-        for i, (low, high) in enumerate(bars):
-            ax.plot([low, high], [-0.16 - 0.13 * i] * 2, color="black", lw=3, solid_capstyle="round")
-        for i, (label, rank) in enumerate(ranks.items()):
-            left = i < half
-            y = -top - step * (i if left else len(ranks) - 1 - i)
-            x, side = (first - 0.02 * last, "right") if left else (last + 0.02 * last, "left")
-            ax.plot([rank, rank, x], [0, y, y], color=looks[str(label)].color, lw=0.8)
-            text = f"{label}  {rank:.2f}" if left else f"{rank:.2f}  {label}"
-            ax.text(x + (-0.01 if left else 0.01) * last, y, text, ha=side, va="center", fontsize=8)
-    return ax
+    def x(rank: float) -> float:
+        return names + (rank - 1) * scale
+
+    ax.plot([x(1), x(len(ranks))], [0, 0], color="black", lw=0.8)
+    every = max(1, round(len(ranks) / (12 if width > 4 else 6)))
+    for tick in range(1, len(ranks) + 1):
+        named = (tick - 1) % every == 0
+        ax.plot([x(tick)] * 2, [0, 0.05 if named else 0.03], color="black", lw=0.8)
+        if named:
+            ax.text(x(tick), 0.07, str(tick), ha="center", va="bottom", fontsize=7)
+    ax.plot([x(1), x(1 + distance)], [0.34, 0.34], color="black", lw=1.2, marker="|", ms=4)
+    ax.text(x(1), 0.38, f"critical difference {distance:.2f}", va="bottom", fontsize=7)
+    for i, (low, high_) in enumerate(bars):
+        ax.plot([x(low), x(high_)], [-0.08 - 0.07 * i] * 2, color="black", lw=2, solid_capstyle="round")
+    for i, (label, rank) in enumerate(ranks.items()):
+        left = i < half
+        y = -top - step * (i if left else len(ranks) - 1 - i)
+        edge, side = (names - 0.06, "right") if left else (width - names + 0.06, "left")
+        ax.plot([x(rank), x(rank), edge], [0, y, y], color=looks[str(label)].color, lw=0.6)
+        text = f"{label} {rank:.1f}" if left else f"{rank:.1f} {label}"
+        ax.text(edge + (-0.03 if left else 0.03), y, text, ha=side, va="center", fontsize=7)
+    caption = (
+        f"Mean ranks over {counted(len(scores), 'dataset')}; bars join methods that Nemenyi's test does not tell apart at 5 %. "
+        "The tests that count are those in the leaderboard."
+    )
+    return Drawing(
+        "critical_difference", caption, figure, ranks.rename("mean rank").to_frame().assign(critical_difference=distance)
+    )
 
 
-def profile(shares: pd.DataFrame, looks: dict[str, Style]) -> list[Axes]:
+def gain_map(analysis: Analysis, width: float) -> Drawing:
+    """Heat map of the gain over the control, datasets grouped, on a scale that nine tenths of the gains fill."""
+    others = [label for label in analysis.shown if label != analysis.control]
+    column = analysis.choices.group or "domain"
+    of = analysis.runs.drop_duplicates("dataset").set_index("dataset")[column].astype(object).fillna("").astype(str)
+    datasets = sorted(analysis.datasets, key=lambda name: (of[name], name))
+    gain = analysis.scores.loc[datasets, others].sub(analysis.scores.loc[datasets, analysis.control], axis=0)
+    top = max(1.0, float(np.ceil(np.nanquantile(np.abs(gain.to_numpy(dtype=float)), 0.9))))
+    shown = [shortened(name, 22) for name in datasets]
+    left, under, row = 0.1 + inches(shown), 0.15 + inches(others), 0.14
+    wide, tall, foot = width - left - 0.08, row * len(datasets), under + 0.42
+    high = foot + tall + 0.05
+    figure = Figure(figsize=(width, high))
+    ax = figure.add_axes((left / width, foot / high, wide / width, tall / high))
+    mesh = ax.pcolormesh(gain.to_numpy(dtype=float), cmap="PuOr_r", vmin=-top, vmax=top, edgecolors="white", linewidth=0.4)
+    ax.set_xticks(np.arange(len(others)) + 0.5, others, rotation=90)
+    ax.set_yticks(np.arange(len(datasets)) + 0.5, shown)
+    ax.tick_params(length=0, pad=2)
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
+        if of[one] != of[two]:
+            ax.axhline(i, color="black", lw=1.2)
+    bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
+    figure.colorbar(mesh, cax=bar, orientation="horizontal", extend="both")
+    bar.tick_params(length=2, pad=1)
+    bar.set_xlabel(f"gain over {analysis.control}, points", labelpad=1)
+    caption = (
+        f"Gain of the score over {analysis.control}, points; datasets by {column}. The colours end at ± {top:g} points, which "
+        f"nine tenths of "
+        "the gains stay within."
+    )
+    return Drawing("gain_map", caption, figure, gain.T)
+
+
+def profile(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing:
     """Performance profiles: the share of runs whose gain over zero-shot exceeds a threshold. Higher and further right is better."""
-    labels = [str(label) for label in shares]
-    with plt.rc_context(RC):
-        if len(labels) <= MANY:
-            fig, ax = plt.subplots(figsize=(6.4, 4.0))
-            fig.subplots_adjust(left=0.09, right=0.78, top=0.96, bottom=0.12)
-            axes, fronts = [ax], [labels]
-        else:
-            fig, axes = panels(len(labels))
-            fronts = [[label] for label in labels]
-        for ax, front in zip(axes, fronts, strict=True):
-            behind(ax, shares[[label for label in labels if label not in front]])
-            for label in front:
-                ax.plot(shares.index, shares[label], color=looks[label].color, linestyle=looks[label].linestyle)
-            ax.axvline(0, color="#555555", ls="--", lw=1)
-            ax.set_ylim(-0.02, 1.02)
-        names = ("gain over zero-shot, points", "share of runs above")
-        if len(axes) == 1:
-            axes[0].legend(axes[0].get_lines()[: len(labels)], labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8)
-            axes[0].set(xlabel=names[0], ylabel=names[1])
-        else:
-            for ax, label in zip(axes, labels, strict=True):
-                ax.set_title(label)
-            name_axes(fig, *names)
-    return axes
+    found, front = gains_of(analysis.runs, analysis.protocol, analysis.trained), highlighted(analysis)
+    shares, std = profiles(found)
+    legend = handles(front, looks, shares.shape[1] > len(front))
+    (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "gain over zero-shot, points", "share of runs above")
+    lines(ax, shares, front, looks, std, marked=False)
+    ax.axvline(0, color=SOFT, ls="--", lw=1)
+    ax.set_ylim(-0.02, 1.02)
+    caption = (
+        "Performance profiles: share of runs (datasets × noisy rates × seeds) whose gain over zero-shot exceeds a threshold; "
+        "bands: ± 1 "
+        "standard deviation over seeds."
+    )
+    return Drawing("profiles", caption, ax.figure, shares.join(std.add_suffix(" std")))  # type: ignore[arg-type]  # no subfigure
+
+
+def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
+    """Gain over zero-shot against zero-shot accuracy, a point per task and method, at clean and at 50 % noise.
+
+    A method that stays at zero-shot lies on 0 everywhere; one that is robust gains where zero-shot is weak, too.
+    """
+    curve = cells.of_protocol(analysis.runs[analysis.runs["trained"]], analysis.protocol)
+    rates = sorted(curve["rate"].unique())
+    wanted = list(dict.fromkeys((rates[0], min(rates, key=lambda rate: abs(rate - 0.5)))))
+    front, zero_shot = highlighted(analysis), analysis.zero_shot
+    axes = panels(
+        len(wanted), width, min(2.2, 0.42 * width), handles(front, looks), "zero-shot accuracy, %", "gain, points", least=1.2
+    )
+    parts = []
+    for ax, rate in zip(axes, wanted, strict=True):
+        gain = cells.wide(curve[curve["rate"] == rate])[analysis.trained].sub(zero_shot, axis=0)
+        for label in front:
+            ax.plot(
+                zero_shot[gain.index], gain[label], ls="", marker=looks[label].marker, color=looks[label].color, ms=3, alpha=0.75
+            )
+        ax.axhline(0, color=SOFT, ls="--", lw=1)
+        ax.set_title(cells.setting_name(analysis.protocol, rate), pad=3)
+        parts.append(gain.assign(rate=rate, zero_shot=zero_shot).reset_index())
+    caption = (
+        "Gain over zero-shot against zero-shot accuracy, a point per dataset and method; on the dashed line nothing was gained."
+    )
+    data = pd.concat(parts).set_index(["dataset", "rate"])
+    return Drawing("gain_by_zero_shot", caption, axes[0].figure, data)  # type: ignore[arg-type]  # no subfigure
+
+
+def dose(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
+    """Accuracy under noise against accuracy before the first step, a line per method that was run from several starts."""
+    rows = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
+    table = rows.groupby(["method", "label"])[["start", "accuracy"]].mean().dropna()
+    several = table.groupby(level="method")["start"].agg(lambda start: start.round(1).nunique()) > 1
+    methods = list(several.index[several])
+    if not methods:
+        return None
+    first = {method: next(label for name, label in table.index if name == method) for method in methods}
+    names = dict(rows.drop_duplicates("method").set_index("method")["method_title"])
+    titled = {str(names[method]): looks[label] for method, label in first.items()}
+    (ax,) = panels(1, width, min(2.4, 0.6 * width), handles(list(titled), titled), "accuracy before the first step, %", "score, %")
+    for method in methods:
+        line = table.loc[method].sort_values("start")
+        ax.plot(line["start"], line["accuracy"], **titled[str(names[method])].line)
+    caption = (
+        f"Dose: mean accuracy under {analysis.protocol} noise against accuracy at the start, a point per start, a line per method."
+    )
+    return Drawing("dose", caption, ax.figure, table)  # type: ignore[arg-type]  # no subfigure
+
+
+def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
+    """The score against the seconds that a run takes, a point per method."""
+    runs = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
+    seconds = runs.groupby("label")[["wall_seconds", "steps"]].median().dropna()
+    seconds = seconds[seconds["wall_seconds"] > 0]
+    if seconds.empty:
+        return None
+    table = seconds.assign(score=analysis.scores.mean()).loc[[label for label in analysis.trained if label in seconds.index]]
+    front = [label for label in highlighted(analysis) if label in table.index]
+    (ax,) = panels(
+        1, width, min(2.2, 0.55 * width), handles(front, looks, len(table) > len(front)), "seconds per run (median)", "score, %"
+    )
+    for label, (wall, _, score) in zip(table.index, table.to_numpy(dtype=float), strict=True):
+        color = looks[label].color if label in front else GREY
+        ax.plot([wall], [score], ls="", marker=looks[label].marker or "o", color=color, ms=4)
+    ax.set_xlim(left=0)
+    return Drawing("cost", "Cost: the score against the seconds that a run takes (its share of its stack's).", ax.figure, table)  # type: ignore[arg-type]  # no subfigure
+
+
+def whole(analysis: Analysis, looks: dict[str, Style], width: float) -> Iterator[Drawing | None]:
+    """The figures of this room that these results allow."""
+    if len(analysis.ranked) >= 3 and len(analysis.datasets) >= 2:
+        yield critical_difference(analysis, looks, width)
+    if analysis.control and len(analysis.labels) > 1:
+        yield gain_map(analysis, width)
+    if analysis.trained:
+        if analysis.zero_shot.notna().all():
+            yield profile(analysis, looks, width)
+            yield gain_by_zero_shot(analysis, looks, width)
+        yield dose(analysis, looks, width)
+        yield cost(analysis, looks, width)

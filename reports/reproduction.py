@@ -6,7 +6,8 @@ from scipy import stats
 
 from bench.errors import BenchError
 from reports import cells
-from reports.tables import Cell, Table, value
+from reports.tables import Cell, Table
+from reports.wording import value
 
 SETTING = ["method_title", "dataset", "backbone", "shots", "family", "rate"]
 PROTOCOL = ["label", "tunes", "noise", "epochs", "views", "train"]  # of a run; those of one protocol differ by their seeds alone

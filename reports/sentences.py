@@ -1,29 +1,36 @@
 """What a report says in words. Every sentence follows from numbers by a rule that a test knows."""
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
 
-from reports import cells, statistics
-from reports.analysis import ZERO_SHOT, Analysis, Choices, analyse
-from reports.tables import p_equals, p_text
+from reports import bayes, cells, statistics
+from reports.analysis import Analysis, Choices, Source, analyse
+from reports.board import with_options
+from reports.wording import counted, p_equals, p_text, value
+
+START_MARGIN = 5.0  # points below zero-shot from which a start is called wrong
 
 
-def headline(frame: pd.DataFrame, choices: Choices | None = None) -> list[str]:
-    """Two plain sentences: who is best under noise and whether that is more than chance, and what noise costs the control.
+def headline(results: Source, choices: Choices | None = None, **options: Any) -> list[str]:
+    """Plain sentences: who is best under noise and whether that is more than chance, what noise costs, where runs start.
 
     Args:
-        frame: As `bench.results.load` gives it.
+        results: A path, what `load` gives, or its frame.
         choices: As for a report.
+        **options: Fields of `Choices`.
 
     Raises:
         BenchError: As `analyse`.
     """
-    return headline_of(analyse(frame, choices))
+    return headline_of(analyse(results, with_options(choices, options)))
 
 
 def headline_of(analysis: Analysis) -> list[str]:
-    """`headline`, from an analysis."""
-    return [_best(analysis), _cost(analysis)]
+    """`headline`, from an analysis; with groups a sentence for each."""
+    parts = [f"{analysis.choices.group} = {name}: {_best(part)}" for name, part in analysis.groups.items()]
+    mixed = [f"Not one training protocol: {note}." for note in analysis.notes if note.startswith("methods differ in ")]
+    return [*mixed, _best(analysis), *parts, *_cost(analysis), *start(analysis)]
 
 
 def noise_range(analysis: Analysis) -> str:
@@ -37,39 +44,147 @@ def noise_range(analysis: Analysis) -> str:
 
 def _best(analysis: Analysis) -> str:
     best, control = analysis.ranked[0], analysis.control
-    place = f"Over {len(analysis.datasets)} dataset{'s' * (len(analysis.datasets) > 1)} {noise_range(analysis)}"
-    start = f"{place}, {best} has the highest mean accuracy, {float(analysis.scores[best].mean()):.1f} %"
-    if not control or len(analysis.ranked) < 2:
+    place = f"Over {counted(len(analysis.datasets), 'dataset')} {noise_range(analysis)}"
+    score = value(float(analysis.scores[best].mean()))
+    if len(analysis.ranked) == 1:
+        return f"{place}, {best}, the only method that competes, has a mean accuracy of {score} %."
+    start = f"{place}, {best} has the highest mean accuracy, {score} %"
+    if not control:
         return f"{start}."
     other = analysis.ranked[1] if best == control else control
     row = analysis.versus.T[other if best == control else best]
     sign = -1 if best == control else 1
-    low, high = sorted((sign * row["low"], sign * row["high"]))
-    interval = f" (95 % interval over datasets {low:.1f} to {high:.1f})" if np.isfinite(low) else ""
-    return f"{start}: {sign * row['difference']:.1f} points above {other}{interval}; {significance(analysis, row['p_holm'])}."
+    ends = sorted((sign * row["low"], sign * row["high"]))
+    interval = f" (95 % interval over datasets {value(ends[0])} to {value(ends[1])})" if np.isfinite(ends).all() else ""
+    return f"{start}: {value(sign * row['difference'])} points above {other}{interval}; {significance(analysis, row)}."
 
 
-def significance(analysis: Analysis, p: float) -> str:
-    """What an adjusted p means here, and whether it could have meant anything else."""
-    least = min(1.0, statistics.smallest_p(len(analysis.datasets)) * len(analysis.versus))
-    if p <= statistics.ALPHA:
-        return f"significant (Wilcoxon, Holm-adjusted {p_equals(p)})"
-    if least > statistics.ALPHA:
+def significance(analysis: Analysis, row: Any) -> str:
+    """What the test of a row against the control says, and whether it could have said anything else."""
+    n = len(analysis.datasets)
+    least = min(1.0, statistics.smallest_p(n) * len(analysis.versus))
+    tested = f"Holm-adjusted {p_equals(row['p_holm'])}"
+    if row["claim"] == "disagree":
+        return f"but mean and typical dataset disagree (the ranks point the other way, {tested}), so nobody is ahead"
+    if row["claim"] != "undecided":
+        return f"significant ({tested})"
+    if n < statistics.FEWEST or least > statistics.ALPHA:
         return f"too few datasets for any significance (the smallest attainable p is {p_text(least)} after Holm)"
-    return f"not significant (Wilcoxon, Holm-adjusted {p_equals(p)})"
+    return f"not significant ({tested})"
 
 
-def _cost(analysis: Analysis) -> str:
+def _cost(analysis: Analysis) -> list[str]:
     mean = cells.wide(cells.of_protocol(analysis.runs, analysis.protocol), "rate")
-    trained = [label for label in analysis.ranked if label != ZERO_SHOT] or analysis.ranked
+    trained = [label for label in analysis.ranked if label in analysis.trained]
+    if not trained:
+        return ["No method here trains anything."]
     shown = analysis.control if analysis.control in trained else trained[0]
     first, last = float(mean.index[0]), float(mean.index[-1])
     zero_shot = float(analysis.zero_shot.mean())
-    above = sum(cells.number(mean, last, label) > zero_shot for label in trained)
-    change = f"{shown} reaches {cells.number(mean, last, shown):.1f} %"
+    change = f"{shown} reaches {value(cells.number(mean, last, shown))} %"
     if first < last:
         change = (
-            f"{shown} goes from {cells.number(mean, first, shown):.1f} % at {100 * first:g} % noise "
-            f"to {cells.number(mean, last, shown):.1f} % at {100 * last:g} %"
+            f"{shown} goes from {value(cells.number(mean, first, shown))} % at {100 * first:g} % noise "
+            f"to {value(cells.number(mean, last, shown))} % at {100 * last:g} %"
         )
-    return f"{change}, where {above} of {len(trained)} trained methods are above zero-shot ({zero_shot:.1f} %)."
+    if not np.isfinite(zero_shot):
+        return [f"{change}."]
+    above = sum(cells.number(mean, last, label) > zero_shot for label in trained)
+    methods = counted(len(trained), "trained method")
+    return [f"{change}, where {above} of {methods} {'is' if above == 1 else 'are'} above zero-shot ({value(zero_shot)} %)."]
+
+
+def start(analysis: Analysis) -> list[str]:
+    """A warning where runs start far below zero-shot: what methods presume, that the model is right at first, does not hold there.
+
+    The rule: per dataset the median accuracy before the first step is compared with zero-shot; the median of these differences lies
+    more than `START_MARGIN` points below 0.
+    """
+    runs = analysis.runs[analysis.runs["trained"] & analysis.runs["start"].notna()]
+    if runs.empty:
+        return []
+    starts = runs.groupby("dataset")["start"].median()
+    below = float((analysis.zero_shot[starts.index] - starts).median())
+    if not below > START_MARGIN:
+        return []
+    where = f"median over {counted(len(starts), 'dataset')}; more than {START_MARGIN:g}"
+    trust = "methods that trust the model at the start are tested where it is wrong"
+    return [f"Runs start {value(below)} points below zero-shot ({where}): {trust}."]
+
+
+def paste(analysis: Analysis) -> str:
+    """A paragraph for a paper: data, tests, corrections, effects and assumptions."""
+    n, k = len(analysis.datasets), len(analysis.ranked)
+    data = f"We compare {counted(k, 'method')} on {counted(n, 'dataset')} {noise_range(analysis)} ({setup(analysis)})."
+    score = "A method's score on a dataset is its test accuracy after the last epoch, averaged over seeds and noise rates."
+    parts = [data, score, "The dataset is the experimental unit."]
+    if k >= 3 and n >= statistics.FEWEST:
+        test = statistics.friedman(analysis.scores[analysis.ranked].to_numpy())
+        f = (
+            "the methods' order is the same on all datasets"
+            if np.isinf(test.statistic)
+            else f"F({test.df[0]}, {test.df[1]}) = {test.statistic:.2f}"
+        )
+        parts.append(f"Friedman's test with Iman and Davenport's correction: {f}, {p_equals(test.p)}.")
+    if analysis.control and n >= statistics.FEWEST:
+        seeds = analysis.runs.loc[analysis.runs["trained"], "seed"].nunique()
+        both = " and a t test that adds what seeds share over datasets, the larger p of the two" * (seeds > 1)
+        parts.append(
+            f"Each method is compared with {analysis.control} by a two-sided exact Wilcoxon signed-rank test over datasets "
+            f"(zeros by "
+            f"Pratt){both}; p values are adjusted by Holm for {counted(len(analysis.versus), 'comparison')} and called "
+            f"significant at 5 % where "
+            "the mean difference and the ranks agree in sign."
+        )
+        parts += [_effect(analysis, label) for label in analysis.versus.index[:3]]
+        parts.append(
+            f"Intervals are 95 % intervals of the mean over datasets (the wider of Student's t and the studentised bootstrap); P "
+            f"is "
+            f"the posterior of a Bayesian signed-rank test with a region of practical equivalence of "
+            f"±{analysis.choices.margin:g} points, per "
+            "pair. The tests assume datasets drawn independently and, for the signed ranks, differences that are symmetric under "
+            "the null."
+        )
+    if n < statistics.FEWEST:
+        parts.append(f"With {counted(n, 'dataset')} we report numbers and draw no conclusion about other datasets.")
+    return " ".join(parts)
+
+
+def _effect(analysis: Analysis, label: str) -> str:
+    row = analysis.versus.T[label]
+    return (
+        f"{label}: {value(row['difference'], signed=True)} points ({value(row['low'], signed=True)} to "
+        f"{value(row['high'], signed=True)}), "
+        f"{p_equals(row['p_holm'])}, {row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f} wins/ties/losses, P(equivalent) = "
+        f"{row['p_equivalent']:.2f}."
+    )
+
+
+def setup(analysis: Analysis) -> str:
+    """Backbone, shots, seeds and training in a phrase, for captions."""
+    runs, trained = analysis.runs, analysis.runs[analysis.runs["trained"]]
+    parts = [f"backbone {runs['backbone'].iloc[0]}"]
+    if len(trained):
+        shots = int(trained["shots"].iloc[0])
+        epochs = sorted(int(epochs) for epochs in trained["epochs"].unique())
+        presets = sorted(set(trained["preset"].dropna()) - {""})
+        parts += [
+            f"{counted(shots, 'shot')} per class" if shots else "all training images",
+            counted(trained["seed"].nunique(), "seed"),
+            f"{' or '.join(map(str, epochs))} epoch{'s' * (epochs != [1])}"
+            + (f" (protocol {', '.join(presets)})" if presets else ""),
+        ]
+    return ", ".join(parts)
+
+
+def equivalence(analysis: Analysis) -> list[str]:
+    """The Bayesian verdicts on the best method against the next, and on whatever is practically equivalent to the best."""
+    if len(analysis.datasets) < statistics.FEWEST:
+        return []
+    best, *others = analysis.ranked
+    margin, found = analysis.choices.margin, []
+    for i, other in enumerate(others):
+        posterior = bayes.signed_rank((analysis.scores[best] - analysis.scores[other]).to_numpy(dtype=float), margin)
+        if i == 0 or bayes.verdict(posterior) == "equivalent":
+            found.append(bayes.sentence(best, other, posterior, margin))
+    return [*found, "Each P is of one pair by itself, without correction for many."] if found else []

@@ -1,129 +1,157 @@
 """Figures over epochs and of the losses: memorisation, gradient share, detection of noise, gradient against probability."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures import behind, name_axes, panels
-from reports.style import RC, Style
+from bench.results.frame import Results
+from reports import cells
+from reports.analysis import Analysis
+from reports.figures import Drawing, handles, highlighted, lines, panels
+from reports.style import SOFT, Style
 
 ROLES = {
     "train_given": ("given labels", "#D55E00", "-"),
     "train_true": ("true labels", "#0072B2", "-"),
     "accuracy": ("test", "#000000", "--"),
 }
+EPOCH = MaxNLocator(4, integer=True)
 
 
 def over_epochs(history: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean histories per method: the numeric columns averaged over runs, indexed by label and epoch (from 1).
+    """Mean histories per method and seed: the numeric columns averaged over runs, indexed by label, seed and epoch (from 1).
 
     Args:
         history: As `Results.history` gives it.
-        runs: The runs to average over; `run_id` and `label` are read.
+        runs: The runs to average over; `run_id`, `label` and `seed` are read.
     """
-    labelled = history.merge(runs[["run_id", "label"]], on="run_id")
+    labelled = history.merge(runs[["run_id", "label", "seed"]], on="run_id")
     labelled["epoch"] += 1  # recorded from 0
-    return labelled.drop(columns="run_id").groupby(["label", "epoch"]).mean()
+    return labelled.drop(columns="run_id").groupby(["label", "seed", "epoch"]).mean()
 
 
-def _small_multiples(labels: list[str], draw: Callable[[Axes, str], None], x: str, y: str, top: float = 0.35) -> list[Axes]:
-    with plt.rc_context(RC):
-        fig, axes = panels(len(labels), top=top)
-        for ax, label in zip(axes, labels, strict=True):
-            draw(ax, label)
-            ax.set_title(label)
-            if x == "epoch":
-                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        name_axes(fig, x, y)
-    return axes
-
-
-def memorisation(means: pd.DataFrame, order: list[str]) -> list[Axes]:
+def memorisation(means: pd.DataFrame, order: list[str], width: float, where: str) -> Drawing:
     """Accuracy over epochs on the given and the true labels of the training set, and on test: a gap that opens is memorisation.
 
     Args:
         means: As `over_epochs` gives it.
         order: Labels, a panel each.
+        width: Inches.
+        where: Which runs, for the caption.
     """
-    labels = [label for label in order if label in means.index.get_level_values("label")]
-
-    def draw(ax: Axes, label: str) -> None:
-        one = means.loc[label]
-        for column, (name, color, line) in ROLES.items():
+    table = means[[column for column in ROLES if column in means]].groupby(level=["label", "epoch"]).mean()
+    labels = [label for label in order if label in table.index.get_level_values("label")]
+    legend = [Line2D([], [], label=name, color=color, ls=line) for column, (name, color, line) in ROLES.items() if column in table]
+    axes = panels(len(labels), width, 0.9, legend, "epoch", "accuracy, %")
+    for ax, label in zip(axes, labels, strict=True):
+        one = table.loc[label]
+        for column, (_, color, line) in ROLES.items():
             if column in one:
-                ax.plot(one.index, one[column], color=color, ls=line, label=name)
-
-    axes = _small_multiples(labels, draw, "epoch", "accuracy, %", top=0.6)
-    figure = axes[0].get_figure()
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncols=3, frameon=False, fontsize=9)  # type: ignore[union-attr]  # drawn axes have one
-    return axes
+                ax.plot(one.index, one[column], color=color, ls=line)
+        ax.set_title(label, pad=3)
+    axes[0].xaxis.set_major_locator(EPOCH)
+    caption = f"Memorisation {where}: accuracy on the given and the true labels of the training set, and on test."
+    return Drawing("memorisation", caption, axes[0].figure, table.loc[labels])  # type: ignore[arg-type]  # no subfigure
 
 
-def gradient_share(means: pd.DataFrame, order: list[str], looks: dict[str, Style], noisy_share: float) -> list[Axes]:
+def gradient_share(
+    means: pd.DataFrame, front: list[str], looks: dict[str, Style], noisy: float, width: float, where: str
+) -> Drawing:
     """Share of the gradient (norms at the text features) that mislabelled samples contribute, over epochs.
 
     Args:
         means: As `over_epochs` gives it, of runs at one noise rate.
-        order: Labels, a panel each, the others behind in grey.
-        looks: Colours.
-        noisy_share: The share of mislabelled samples, drawn dashed: above it a wrong label weighs more than a right one.
+        front: Labels to highlight.
+        looks: Of the labels.
+        noisy: The share of mislabelled samples, drawn dashed: above it a wrong label weighs more than a right one.
+        width: Inches.
+        where: Which runs, for the caption.
     """
-    share = 100 * means["grad_noisy"] / (means["grad_noisy"] + means["grad_clean"])
-    shares = share.unstack("label").dropna(axis=1, how="all")  # noqa: PD010 - nothing is aggregated
-    labels = [label for label in order if label in shares]
+    share = (100 * means["grad_noisy"] / (means["grad_noisy"] + means["grad_clean"])).dropna()
+    table, std = (share.groupby(level=["epoch", "label"]).agg(how).unstack("label") for how in ("mean", "std"))  # noqa: PD010 - nothing is aggregated
+    front = [label for label in front if label in table]
+    legend = [
+        *handles(front, looks, table.shape[1] > len(front)),
+        Line2D([], [], label="share of samples", color=SOFT, ls="--", lw=1),
+    ]
+    (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "epoch", "gradient of mislabelled, %")
+    lines(ax, table, front, looks, std, marked=False)
+    ax.axhline(100 * noisy, color=SOFT, ls="--", lw=1)
+    ax.xaxis.set_major_locator(EPOCH)
+    caption = (
+        f"Share of the gradient norm that mislabelled samples contribute {where}; dashed: their share of the samples; bands: ± 1 "
+        f"standard "
+        "deviation over seeds."
+    )
+    return Drawing("gradient_share", caption, ax.figure, table.join(std.add_suffix(" std")))  # type: ignore[arg-type]  # no subfigure
 
-    def draw(ax: Axes, label: str) -> None:
-        behind(ax, shares.drop(columns=label))
-        ax.plot(shares.index, shares[label], color=looks[label].color, ls=looks[label].linestyle)
-        ax.axhline(100 * noisy_share, color="#555555", ls="--", lw=1)
 
-    return _small_multiples(labels, draw, "epoch", "gradient of mislabelled, %")
-
-
-def detection(runs: pd.DataFrame, order: list[str], looks: dict[str, Style]) -> list[Axes]:
-    """How well a method's belief finds the clean samples, against noise rate: precision, recall and area under the ROC curve.
-
-    Args:
-        runs: Runs of one noise protocol; those of methods without a belief hold NaN.
-        order: Labels.
-        looks: Colours, lines and markers.
-    """
+def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
+    """How well a belief finds the clean samples, against noise rate: precision and recall, and area under the ROC curve."""
     names = {"belief_precision": "precision, %", "belief_recall": "recall, %", "belief_auroc": "area under ROC, %"}
+    runs = cells.of_protocol(analysis.runs, analysis.protocol)
     noisy = runs[(runs["rate"] > 0) & runs["belief_precision"].notna()]
-    labels = [label for label in order if label in set(noisy["label"])]
-    with plt.rc_context(RC):
-        fig, grid = plt.subplots(1, 3, figsize=(8.2, 2.6), layout="constrained", sharex=True)
-        for ax, (column, name) in zip(grid, names.items(), strict=True):
-            for label in labels:
-                mean = noisy[noisy["label"] == label].groupby("rate")[column].mean()
-                ax.plot(100 * mean.index, mean, **looks[label].line, label=label)
-            ax.set(title=name, xlabel="noise, % of labels", xticks=[100 * rate for rate in sorted(noisy["rate"].unique())])
-        handles, shown = grid[0].get_legend_handles_labels()
-        fig.legend(handles, shown, loc="outside right center", frameon=False, fontsize=8)
-    return list(grid)
+    if noisy.empty:
+        return None
+    labels = [label for label in analysis.trained if label in set(noisy["label"])]
+    baseline = Line2D([], [], label="without knowledge", color=SOFT, ls="--", lw=1)
+    axes = panels(
+        3, width, min(1.7, 0.32 * width), [*handles(labels, looks), baseline], f"{analysis.protocol} noise, % of labels", ""
+    )
+    chance = {"belief_precision": 100 * (1 - noisy.groupby("rate")["realised_rate"].mean()), "belief_auroc": 50.0}
+    by_rate = noisy.groupby(["rate", "label"])
+    for ax, (column, name) in zip(axes, names.items(), strict=True):
+        mean, std = (by_rate[column].agg(how).unstack("label") for how in ("mean", "std"))  # noqa: PD010 - nothing is aggregated
+        lines(ax, mean, labels, looks, std)
+        if column in chance:
+            level = pd.Series(chance[column], mean.index, dtype=float)
+            ax.plot(level.index, level, color=SOFT, ls="--", lw=1)
+        ax.set_title(name, pad=3)
+    rates = sorted(noisy["rate"].unique())
+    axes[0].set_xticks(rates, [f"{100 * rate:g}" for rate in rates])
+    caption = (
+        "How well the methods that hold a belief find the clean samples; bands: ± 1 standard deviation over runs; dashed: a "
+        "belief that knows "
+        "nothing (precision: the share of clean samples)."
+    )
+    return Drawing("detection", caption, axes[0].figure, by_rate[list(names)].mean())  # type: ignore[arg-type]  # no subfigure
 
 
-def loss_gradients(curves: pd.DataFrame, order: list[str], looks: dict[str, Style]) -> list[Axes]:
+def loss_gradients(curves: pd.DataFrame, front: list[str], looks: dict[str, Style], width: float) -> Drawing:
     """Norm of each loss's gradient at the logits against the probability of the given label.
 
     Args:
         curves: The CSV of `bench curves`: method, p_y, gradient_norm, classes, rest.
-        order: Methods, a panel each, the others behind in grey.
-        looks: Colours.
+        front: Registered names to highlight.
+        looks: Of registered names.
+        width: Inches.
     """
     one = curves[(curves["classes"] == curves["classes"].min()) & (curves["rest"] == "one")]
-    wide = one.pivot_table(index="p_y", columns="method", values="gradient_norm")
-    labels = [label for label in order if label in wide] + sorted(set(wide) - set(order))
-    top = float(np.nanpercentile(wide.to_numpy(), 99))
+    table = one.pivot_table(index="p_y", columns="method", values="gradient_norm")
+    front = [name for name in front if name in table] or list(table)[:8]
+    legend = handles(front, looks, table.shape[1] > len(front))
+    (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "probability of the given label", "gradient norm at the logits")
+    lines(ax, table, front, looks, marked=False)
+    ax.set_ylim(0, 1.05 * float(np.nanpercentile(table.to_numpy(), 99)))
+    caption = (
+        "Gradient of each loss at the logits against the probability of the given label (`bench curves`); the rest of the "
+        "probability lies on "
+        "one other class."
+    )
+    return Drawing("loss_gradients", caption, ax.figure, table)  # type: ignore[arg-type]  # no subfigure
 
-    def draw(ax: Axes, label: str) -> None:
-        behind(ax, wide[labels].drop(columns=label))
-        ax.plot(wide.index, wide[label], color=looks[label].color, ls=looks[label].linestyle)
-        ax.set_ylim(0, 1.05 * top)
 
-    return _small_multiples(labels, draw, "probability of the given label", "gradient norm at the logits")
+def epochs(results: Results, analysis: Analysis, looks: dict[str, Style], width: float) -> Iterator[Drawing]:
+    """The figures over epochs, at the highest rate that counts."""
+    rows = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
+    rate, front = float(rows["rate"].max()), highlighted(analysis)
+    rows = rows[rows["rate"] == rate]
+    means = over_epochs(results.history(list(rows["run_id"])), rows)
+    where = f"at {cells.setting_name(analysis.protocol, rate)}, mean over datasets and seeds"
+    if means.get("train_given", means.get("train_true", pd.Series(dtype=float))).notna().any():
+        yield memorisation(means, front, width, where)
+    if rate > 0 and {"grad_clean", "grad_noisy"} <= set(means) and means["grad_noisy"].notna().any():
+        yield gradient_share(means, front, looks, float(rows["realised_rate"].mean()), width, where)

@@ -35,6 +35,18 @@ def _pairs(option: str, texts: list[str]) -> dict[str, list[str]]:
     return values
 
 
+def _listed(text: str) -> list[str]:
+    """A comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(number) for number in _listed(text)]
+    except ValueError:
+        raise BenchError(f"{option} '{text}' is not a list of numbers.", "For instance 0,0.25,0.5.") from None
+
+
 def _curves(path: Path | None) -> "DataFrame | None":
     """The CSV of `bench curves`, checked."""
     import pandas as pd
@@ -55,6 +67,7 @@ def report(
     results: Path = RESULTS,
     out: Path = typer.Option(Path("report"), "--out", help="The folder to write to."),
     control: str = typer.Option("coop_ce", "--control", help="The method that all others are tested against."),
+    methods: str = typer.Option("", "--methods", help="Only these methods, in this order, separated by commas."),
     noise: str = typer.Option("", "--noise", help="The noise protocol that ranks (default: symmetric)."),
     margin: float = typer.Option(0.5, "--margin", help="Accuracy points that count as practically equal."),
     allow_missing: str = typer.Option("", "--allow-missing", help="Leave out what is incomplete: drop-dataset or drop-method."),
@@ -62,6 +75,17 @@ def report(
     with_oracles: bool = typer.Option(False, "--with-oracles", help="Let oracle methods compete."),
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value, e.g. shots=16. Repeat it for more values."),
     name: list[str] = typer.Option([], "--name", help="Show a method under another name, e.g. coop_ce=CoOp. Repeatable."),
+    group: str = typer.Option("", "--group", help="Numbers by a column of the datasets as well, e.g. domain."),
+    mixed: list[str] = typer.Option([], "--mixed", help="A training key in which methods may differ, e.g. epochs. Repeatable."),
+    datasets: str = typer.Option("", "--datasets", help="Datasets of the paper's table, in order, separated by commas."),
+    rates: str = typer.Option("", "--rates", help="Noise rates of the paper's table, in order, separated by commas."),
+    digits: int = typer.Option(1, "--digits", help="Decimals in the paper's table."),
+    spread: str = typer.Option("std", "--spread", help="What stands behind ± in the paper's table: std, se, interval or none."),
+    text_width: float = typer.Option(
+        345.0, "--text-width", help="Points of text that wide LaTeX tables fit (NeurIPS 397, CVPR 496)."
+    ),
+    width: float = typer.Option(5.5, "--width", help="Inches of the figures in print: 3.25, 5.5 or 6.9."),
+    formats: str = typer.Option("png", "--formats", help="Of the figures: png, pdf, svg, separated by commas."),
     columns: str = typer.Option("", "--columns", help="Columns of the leaderboard, separated by commas."),
     pairs: bool = typer.Option(False, "--pairs", help="Test all pairs of methods as well."),
     curves: Path | None = typer.Option(None, "--curves", help="A CSV file from `bench curves`, for the figure of gradients."),
@@ -71,14 +95,18 @@ def report(
     from bench.results.frame import load
     from reports import render
     from reports.analysis import Choices, analyse
+    from reports.board import checked_columns
     from reports.completeness import IncompleteError, toml
+    from reports.paper import Layout
     from reports.report import Extras, write
-    from reports.tables import checked_columns
 
     shown = checked_columns(columns)
     names = {label: shown_as[-1] for label, shown_as in _pairs("--name", name).items()}
     kept = _pairs("--where", where)
-    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, kept, names)  # type: ignore[arg-type]  # it checks them
+    choices = Choices(control, noise, margin, allow_missing, select, with_oracles, kept, names, _listed(methods), mixed, group)  # type: ignore[arg-type]  # it checks them
+    layout = Layout(_listed(datasets), _numbers("--rates", rates), digits, spread, text_width)  # type: ignore[arg-type]  # so does it
+    command = shlex.join(["bench", *sys.argv[1:]])
+    extras = Extras(shown, pairs, _curves(curves), command, results, width, tuple(_listed(formats)), layout)
     loaded = load(results)
     try:
         analysis = analyse(loaded.frame, choices)
@@ -90,7 +118,6 @@ def report(
             f"{error.hint}\nThis runs them: bench run {shlex.quote(str(grid))} --out {shlex.quote(str(results))}",
             error.code,
         ) from error
-    extras = Extras(shown, pairs, _curves(curves), shlex.join(["bench", *sys.argv[1:]]), results)
     made = write(loaded, analysis, out, extras)
     if as_json:
         typer.echo(made.tables[0].numbers.reset_index().to_json(orient="records"))
@@ -116,14 +143,9 @@ def compare(
     """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""
     import json
 
-    from bench.results.frame import load
-    from reports import cells, comparison, render
-    from reports.analysis import Choices
+    from reports import comparison, render
 
-    Choices(margin=margin)
-    chosen = _pairs("--where", where)
-    before, after = (cells.where(load(path).frame, chosen) for path in (a, b))
-    found = comparison.compare(before, after, margin)
+    found = comparison.compare(a, b, margin, _pairs("--where", where))
     if as_json:
         rows = json.loads(found.methods.reset_index().to_json(orient="records"))
         typer.echo(json.dumps({"methods": rows, "changes": found.changes, "notes": found.notes, "worse": found.worse}))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.results.frame import COLUMNS, SCHEMA, Results
+from reports import cells, labels
 
 METHODS = [
     "coop_ce",
@@ -65,8 +66,8 @@ NOISE = (("clean", 0.0), ("symmetric", 0.25), ("symmetric", 0.5), ("symmetric", 
 TRAIN = {"epochs": 30, "lr": 0.002, "batch_size": 32, "precision": "fp32"}
 CONSTANT = {
     "params": "{}", "status": "done", "source": "run", "schema_version": 2, "backbone": "embedded", "engine_version": 1,
-    "method_version": 1, "features": "f0", "num_test": 400, "num_classes": 20, "ece": 5.0, "trained": True, "tunes": "prompt",
-    "citation": "",
+    "method_version": 1, "features": "f0", "num_test": 400, "num_classes": 20, "ece": 5.0,
+    "tunes": "prompt", "citation": "", "error": "", "noise_digest": "",
 }  # fmt: skip
 TRAINED = {
     "shots": 16,
@@ -76,6 +77,8 @@ TRAINED = {
     "train_given": 60.0,
     "train_true": 70.0,
     "wall_seconds": 4.0,
+    "steps": 300,
+    "trained": True,
 }
 UNTRAINED = {"shots": 0, "views": 0, "epochs": 0, "noise": "clean", "rate": 0.0, "seed": 0, "train": "{}", "identifiable": True,
              "trained": False}  # fmt: skip
@@ -106,13 +109,22 @@ def simulate(methods=5, datasets=6, seeds=3, noise=NOISE, effects=None, spread=1
         accuracy = float(np.clip(accuracy - 4 * np.log10(lr / 0.002) ** 2, 1, 99))
         belief = {"belief_precision": 90 - 30 * rate - m % 5, "belief_recall": 95 - 40 * rate - m, "belief_auroc": 95 - 20 * rate}
         rows.append({
-            **TRAINED, "label": name, "method": name, "dataset": dataset, "noise": protocol, "rate": rate, "realised_rate": rate,
+            **TRAINED, "label": name, "method": name, "method_title": name, "dataset": dataset, "start": level[d] - 1,
+            "noise_digest": f"{dataset} {protocol} {rate} {s}", "zero_shot_agreement": 70 - m % 7,
+            "noise": protocol, "rate": rate, "realised_rate": rate,
             "seed": s + 1, "accuracy": accuracy, "zero_shot": level[d], "lr": lr, "train": json.dumps(TRAIN | {"lr": lr}),
             "identifiable": not (protocol == "pairflip" and rate >= 0.5), "oracle": "labels" if name == "clean_only" else None,
             "val_noisy": accuracy * (1 - rate), "val_clean": accuracy, **(belief if name in BELIEVERS else {}),
         })  # fmt: skip
     for dataset, accuracy in zip(sets, level, strict=True):
-        zero_shot = {"label": "zero_shot", "method": "zero_shot", "dataset": dataset, "accuracy": accuracy, "zero_shot": accuracy}
+        zero_shot = {
+            "label": "zero_shot",
+            "method": "zero_shot",
+            "method_title": "zero_shot",
+            "dataset": dataset,
+            "accuracy": accuracy,
+            "zero_shot": accuracy,
+        }
         rows.append(UNTRAINED | zero_shot)
     frame = pd.DataFrame([CONSTANT | row for row in rows])
     frame["cell_id"] = [f"{i:016x}" for i in range(len(frame))]
@@ -121,6 +133,11 @@ def simulate(methods=5, datasets=6, seeds=3, noise=NOISE, effects=None, spread=1
     frame["task"] = frame["dataset"] + "-v1"
     frame["domain"] = np.where(frame["dataset"].isin(DATASETS[12:]), "out", "in")
     return frame.reindex(columns=list(COLUMNS))
+
+
+def comparable(frame):
+    """The frame's runs as reports compare them."""
+    return cells.comparable(labels.labelled(frame))
 
 
 def curves(row, epochs=30):

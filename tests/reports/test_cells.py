@@ -8,10 +8,11 @@ import pytest
 
 from bench.errors import INCOMPLETE, BenchError
 from reports import cells, completeness
+from reports.analysis import analyse
 
 
 def test_zero_shot_holds_at_every_setting(sim):
-    runs = cells.spread(cells.comparable(sim.simulate(3, 4, 2)))
+    runs = cells.spread(sim.comparable(sim.simulate(3, 4, 2)))
     zero_shot = runs[runs["label"] == "zero_shot"]
     assert len(zero_shot) == 4 * 5 * 2
     assert (zero_shot["accuracy"] == zero_shot["zero_shot"]).all()
@@ -19,14 +20,14 @@ def test_zero_shot_holds_at_every_setting(sim):
 
 
 def test_clean_is_rate_zero_of_every_protocol(sim):
-    runs = cells.spread(cells.comparable(sim.simulate(2, 3, 2)))
+    runs = cells.spread(sim.comparable(sim.simulate(2, 3, 2)))
     assert sorted(cells.of_protocol(runs, "pairflip")["rate"].unique()) == [0.0, 0.25]
     assert sorted(cells.of_protocol(runs, "symmetric")["rate"].unique()) == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_primary_score_is_the_mean_of_the_noisy_rates_of_one_protocol(sim):
     frame = sim.simulate(3, 4, 2)
-    scores = cells.primary_scores(cells.spread(cells.comparable(frame)), "symmetric")
+    scores = analyse(frame).scores
     rows = frame[(frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["noise"] == "symmetric")]
     by_rate = [np.mean(rows.loc[rows["rate"] == rate, "accuracy"]) for rate in (0.25, 0.5, 0.75)]
     assert scores.loc["food", "gce"] == pytest.approx(np.mean(by_rate))
@@ -34,7 +35,7 @@ def test_primary_score_is_the_mean_of_the_noisy_rates_of_one_protocol(sim):
 
 def test_unidentifiable_rates_are_no_part_of_the_score(sim):
     frame = sim.simulate(3, 4, 2, noise=(("clean", 0.0), ("pairflip", 0.25), ("pairflip", 0.5)))
-    scores = cells.primary_scores(cells.spread(cells.comparable(frame)), "pairflip")
+    scores = analyse(frame).scores
     rows = frame[(frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.25)]
     assert scores.loc["food", "gce"] == pytest.approx(rows["accuracy"].mean())
 
@@ -44,10 +45,10 @@ def test_missing_cells_are_listed_and_refused(sim):
     hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["rate"] == 0.5) & (frame["seed"] == 2)
     failed = (frame["method"] == "sce") & (frame["dataset"] == "weather") & (frame["rate"] == 0.75) & (frame["seed"] == 1)
     frame.loc[failed, "status"] = "failed"
-    runs = cells.spread(cells.comparable(frame[~hole]))
+    runs = cells.spread(sim.comparable(frame[~hole]))
     holes = completeness.missing(runs)
     assert holes.values.tolist() == [["gce", "food", "symmetric", 0.5, 2], ["sce", "weather", "symmetric", 0.75, 1]]
-    with pytest.raises(BenchError, match=r"2 of 160 cells are missing:\n  gce · food · symmetric 0.5 · seed 2") as caught:
+    with pytest.raises(BenchError, match=r"2 cells of 160 missing:\n  gce · food · symmetric 0.5 · seed 2") as caught:
         completeness.complete(runs)
     assert caught.value.code == INCOMPLETE
     left, notes = completeness.complete(runs, "drop-dataset")
@@ -60,7 +61,7 @@ def test_missing_cells_are_listed_and_refused(sim):
 def test_a_missing_zero_shot_run_is_missing_too(sim):
     frame = sim.simulate(2, 3, 1)
     frame = frame[~((frame["method"] == "zero_shot") & (frame["dataset"] == "weather"))]
-    holes = completeness.missing(cells.spread(cells.comparable(frame)))
+    holes = completeness.missing(cells.spread(sim.comparable(frame)))
     assert set(holes["label"]) == {"zero_shot"}
     assert set(holes["dataset"]) == {"weather"}
 
@@ -71,7 +72,7 @@ def test_the_grid_of_missing_cells_asks_for_them(sim):
     frame = sim.simulate(3, 4, 2)
     frame.loc[frame["method"] == "gce", "params"] = json.dumps({"q": 0.7, "mode": 'a "b"', "none": None, "inner": {"x": True}})
     hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["seed"] == 2) & (frame["rate"] < 0.5)
-    runs = cells.spread(cells.comparable(frame[~hole]))
+    runs = cells.spread(sim.comparable(frame[~hole]))
     grid = tomllib.loads(completeness.toml(completeness.missing_grid(runs, completeness.missing(runs))))
     assert grid["methods"] == [{"name": "gce", "q": 0.7, "mode": 'a "b"', "inner": {"x": True}}]
     assert grid["datasets"] == ["food"]
@@ -88,30 +89,30 @@ def mixed(sim, **changes):
 
 @pytest.mark.parametrize("column", ["method_version", "engine_version"])
 def test_two_versions_of_one_cell_are_refused(sim, column):
-    with pytest.raises(BenchError, match=f"hold several versions: .* differs in {column}") as caught:
-        cells.comparable(mixed(sim, **{column: 2}))
+    with pytest.raises(BenchError, match=f"in several versions: .* differs in {column}") as caught:
+        sim.comparable(mixed(sim, **{column: 2}))
     assert "bench store gc" in str(caught.value)
 
 
 def test_the_same_cell_twice_is_refused(sim):
     with pytest.raises(BenchError, match="is there twice"):
-        cells.comparable(mixed(sim, cell_id="another"))
+        sim.comparable(mixed(sim, cell_id="another"))
 
 
 @pytest.mark.parametrize("change", [{"shots": 4}, {"backbone": "ViT-B-16"}, {"views": 4}])
 def test_several_settings_are_refused_with_the_option_that_chooses(sim, change):
     column = next(iter(change))
     with pytest.raises(BenchError, match=f"several {column}: .*--where {column}="):
-        cells.comparable(mixed(sim, cell_id="another", **change))
+        sim.comparable(mixed(sim, cell_id="another", **change))
 
 
 def test_another_split_under_the_same_name_is_refused(sim):
     with pytest.raises(BenchError, match="several splits or class names"):
-        cells.comparable(mixed(sim, cell_id="another", task="v2"))
+        sim.comparable(mixed(sim, cell_id="another", task="v2"))
 
 
 def test_learning_rates_become_rows_of_their_own(sim):
-    runs = cells.comparable(sim.simulate(2, 3, 1, lrs=(0.002, 0.02)))
+    runs = sim.comparable(sim.simulate(2, 3, 1, lrs=(0.002, 0.02)))
     assert set(runs["label"]) == {"coop_ce lr=0.002", "coop_ce lr=0.02", "gce lr=0.002", "gce lr=0.02", "zero_shot"}
 
 
@@ -121,7 +122,7 @@ def test_a_changed_default_makes_rows_of_its_own(sim):
         params='{"q": 0.5}', run_id=lambda f: f["run_id"] + "x", cell_id=lambda f: f["cell_id"] + "x"
     )
     newer = frame.assign(params=frame["params"].where(frame["method"] != "gce", '{"q": 0.7}'))
-    both = cells.comparable(pd.concat([newer, older], ignore_index=True))
+    both = sim.comparable(pd.concat([newer, older], ignore_index=True))
     assert {"gce q=0.5", "gce q=0.7", "coop_ce"} <= set(both["label"])
 
 
@@ -129,7 +130,7 @@ def test_other_training_keys_tell_rows_apart_too(sim):
     frame = sim.simulate(2, 3, 1)
     other = frame[frame["method"] == "gce"].assign(train=json.dumps(sim.TRAIN | {"precision": "bf16"}))
     other = other.assign(cell_id=other["cell_id"] + "b", run_id=other["run_id"] + "b")
-    assert set(cells.comparable(pd.concat([frame, other]))["label"]) == {
+    assert set(sim.comparable(pd.concat([frame, other]))["label"]) == {
         "coop_ce",
         "gce precision=fp32",
         "gce precision=bf16",
@@ -138,13 +139,13 @@ def test_other_training_keys_tell_rows_apart_too(sim):
 
 
 def test_oracles_are_marked(sim):
-    runs = cells.comparable(sim.simulate(25, 2, 1))
+    runs = sim.comparable(sim.simulate(25, 2, 1))
     assert "clean_only †" in set(runs["label"])
 
 
 def test_nothing_finished_is_an_error(sim):
     with pytest.raises(BenchError, match="no finished run"):
-        cells.comparable(sim.simulate(2, 2, 1).assign(status="failed"))
+        sim.comparable(sim.simulate(2, 2, 1).assign(status="failed"))
 
 
 def test_where_chooses_rows_and_knows_its_columns(sim):

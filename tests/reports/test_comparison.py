@@ -48,7 +48,7 @@ def test_one_method_changed(before, by, verdict):
 def test_only_common_cells_are_compared(before):
     half = before[before["seed"] <= 1]
     found = comparison.compare(half, changed(before, "gce", 1.0))
-    assert f"{len(half)} cells are in both; 0 only in A, {len(before) - len(half)} only in B" in found.notes
+    assert f"{len(half)} cells in both; 0 only in A, {len(before) - len(half)} only in B" in found.notes
 
 
 def test_changes_of_the_specification_are_named(before, sim):
@@ -75,15 +75,15 @@ def test_few_datasets_are_never_significant_and_that_is_said(sim):
 
 
 def test_false_alarms_of_unchanged_pairs(sim):
-    """Reruns with other noise of the same methods: a build fails in about 5 % of them, here in at most 6 of 60."""
+    """Reruns with other noise of the same methods: a build fails in about 5 % of them, here in at most 4 of 25."""
     rng = np.random.default_rng(3)
     frame = sim.simulate(3, 8, 1, noise=(("clean", 0.0), ("symmetric", 0.5)))
     frame = frame[frame["method"] != "zero_shot"]
     alarms = 0
-    for _ in range(60):
+    for _ in range(25):
         a, b = (frame.assign(accuracy=frame["accuracy"] + rng.normal(0, 1, len(frame))) for _ in range(2))
         alarms += bool(comparison.compare(a, b).worse)
-    assert alarms <= 6
+    assert alarms <= 4
 
 
 def test_table_puts_the_largest_loss_first(before):

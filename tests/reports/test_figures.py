@@ -1,26 +1,20 @@
 """Figures: the numbers that are drawn, looks that stay with a method, and labels that do not overlap with 25 methods."""
 
 import itertools
+import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from reports import cells, figures, rankings, report, style, training
-from reports.analysis import analyse
+from reports import figures, rankings, report, style, training
+from reports.analysis import Choices, analyse
 
 
 @pytest.fixture(scope="module")
 def many(sim):
     return sim.as_results(sim.simulate(25, 14, 2)), analyse(sim.simulate(25, 14, 2))
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def texts(figure):
@@ -48,59 +42,82 @@ def outside(figure):
     return [text for text, box in texts(figure) if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
 
 
-@pytest.mark.long
-def test_no_labels_overlap_or_leave_the_figure_with_25_methods(many):
+def drawn(many, width):
     results, analysis = many
     curves = pd.DataFrame(
         [(label, p, 1 - p, 10, "one") for label in analysis.labels for p in (0.1, 0.5, 0.9)],
         columns=["method", "p_y", "gradient_norm", "classes", "rest"],
     )
+    with style.in_style():
+        yield from report.drawings(results, analysis, report.looks_of(analysis), width, curves)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_no_labels_overlap_or_leave_the_figure_with_25_methods(many, width):
     names = []
-    for drawing in report.drawings(results, analysis, report.looks_of(analysis, curves), curves):
+    for drawing in drawn(many, width):
+        assert drawing.figure.get_size_inches()[0] == width
+        assert min(text.get_fontsize() for text in drawing.figure.findobj(Text) if text.get_text()) >= 7, drawing.name
         assert overlapping(drawing.figure) == [], drawing.name
         assert outside(drawing.figure) == [], drawing.name
+        assert len(drawing.data), drawing.name
         names.append(drawing.name)
-        plt.close(drawing.figure)
-    over_epochs = ["memorisation", "gradient_share", "detection", "loss_gradients"]
-    assert names == ["noise_symmetric", "noise_pairflip", "critical_difference", "gain_map", "profiles", *over_epochs]
-
-
-@pytest.mark.parametrize("count", [3, 10])
-def test_direct_labels_of_close_lines_do_not_overlap(sim, count):
-    analysis = analyse(sim.simulate(count, 6, 2, effects={}, spread=0.05, seed_sd=0.05))
-    axes = figures.noise_curves(analysis.runs, "symmetric", analysis.labels, style.styles(analysis.labels))
-    assert len(axes) == 1
-    assert overlapping(axes[0].figure) == []
-    assert outside(axes[0].figure) == []
+    whole = ["critical_difference", "gain_map", "profiles", "gain_by_zero_shot", "cost"]
+    training_ = ["memorisation", "gradient_share", "detection", "loss_gradients"]
+    assert names == ["noise_symmetric", "noise_pairflip", "datasets_symmetric", *whole, *training_]
 
 
 def test_noise_curves_draw_the_means_and_the_zero_shot_line(sim):
     frame = sim.simulate(3, 5, 2)
     analysis = analyse(frame)
-    (ax,) = figures.noise_curves(analysis.runs, "symmetric", analysis.labels, style.styles(analysis.labels))
-    line = ax.get_lines()[[label for label in analysis.labels if label != "zero_shot"].index("gce")]
+    drawing = figures.noise_curves(analysis, "symmetric", report.looks_of(analysis), 5.5)
+    (ax,) = drawing.figure.axes
     rows = frame[(frame["method"] == "gce") & (frame["noise"] != "pairflip")]
     expected = [np.mean(rows.loc[rows["rate"] == rate, "accuracy"]) for rate in (0, 0.25, 0.5, 0.75)]
-    assert line.get_ydata() == pytest.approx(expected)
+    color = style.look("gce").color
+    assert next(line for line in ax.get_lines() if line.get_color() == color).get_ydata() == pytest.approx(expected)
+    assert drawing.data["gce"].to_list() == pytest.approx(expected)
     zero_shot = ax.get_lines()[-1]
     assert zero_shot.get_ydata()[0] == pytest.approx(frame.loc[frame["method"] == "zero_shot", "accuracy"].mean())
-    _, std = figures.curve(analysis.runs, "symmetric")
     per_seed = rows[rows["rate"] == 0.5].groupby("seed")["accuracy"].mean()
-    assert std.loc[0.5, "gce"] == pytest.approx(per_seed.std())
+    assert drawing.data.loc[0.5, "gce std"] == pytest.approx(per_seed.std())
 
 
-def test_looks_are_distinct_for_27_methods_and_do_not_depend_on_the_order():
-    labels = [f"m{i:02}" for i in range(25)] + ["coop_ce", "zero_shot"]
-    looks = style.styles(labels)
-    assert len({(look.color, str(look.linestyle)) for look in looks.values()}) == 27
-    assert style.styles(labels[::-1]) == looks
-    assert looks["coop_ce"].color == "#000000"
+def test_a_method_looks_the_same_in_every_report():
+    from methods import registry
+
+    assert style.look("gce") == style.styles({"GCE": "gce"})["GCE"] == style.styles({"a": "sce", "GCE": "gce"})["GCE"]
+    known = [style.look(name) for name in (*style.KNOWN, *style.FIXED)]
+    assert len({(look.color, str(look.linestyle)) for look in known}) == len(known)
+    assert all(style.look(name) for name in registry.names())
+    assert style.look("gce", 1) != style.look("gce")
+    assert style.look("gce", 1).color == style.look("gce").color
 
 
-def test_apart_moves_no_more_than_needed():
-    assert style.apart(np.array([0.0, 10.0, 20.0]), 5.0) == pytest.approx([0, 10, 20])
-    assert style.apart(np.array([1.0, 0.0]), 2.0) == pytest.approx([1.5, -0.5])
-    assert style.apart(np.array([3.0, 3.0, 3.0]), 1.0) == pytest.approx([2, 3, 4])
+def test_at_most_eight_methods_are_highlighted_and_the_control_is_one(many):
+    _, analysis = many
+    front = figures.highlighted(analysis)
+    assert len(front) == style.MOST
+    assert "coop_ce" in front
+    assert [label for label in front if label != "coop_ce"] == [label for label in analysis.trained if label != "coop_ce"][:7]
+
+
+def test_dose_is_a_line_per_method_over_its_starts(sim):
+    parts = []
+    for i, start in enumerate((20.0, 50.0, 70.0)):
+        one = sim.simulate(2, 6, 1, effects={"gce": start / 10})
+        one = one.assign(train=[json.dumps(json.loads(text) | {"n_ctx": 4 + i}) if text != "{}" else text for text in one["train"]])
+        one = one.assign(start=start, run_id=one["run_id"] + str(i), cell_id=one["cell_id"] + str(i))
+        parts.append(one if i == 0 else one[one["method"] != "zero_shot"])
+    analysis = analyse(pd.concat(parts, ignore_index=True), Choices(control="coop_ce n_ctx=4"))
+    drawing = rankings.dose(analysis, report.looks_of(analysis), 5.5)
+    (ax,) = drawing.figure.axes
+    assert len(ax.get_lines()) == 2
+    gce = next(line for line in ax.get_lines() if line.get_color() == style.look("gce").color)
+    assert list(gce.get_xdata()) == [20.0, 50.0, 70.0]
+    assert (np.diff(gce.get_ydata()) > 0).all()
+    assert rankings.dose(analyse(sim.simulate(2, 6, 1)), {}, 5.5) is None
 
 
 def test_cliques_are_the_maximal_runs_below_the_critical_difference():
@@ -110,25 +127,26 @@ def test_cliques_are_the_maximal_runs_below_the_critical_difference():
     assert rankings.cliques(ranks, 0.1) == []
 
 
-def test_histories_are_averaged_per_method_and_epoch(sim):
+def test_histories_are_averaged_per_method_seed_and_epoch(sim):
     results = sim.as_results(sim.simulate(2, 3, 2))
     rows = results.frame[(results.frame["noise"] == "symmetric") & (results.frame["rate"] == 0.5)]
     means = training.over_epochs(results.history(list(rows["run_id"])), rows)
     assert means.index.get_level_values("epoch").max() == 30
-    history = results.history(list(rows.loc[rows["method"] == "gce", "run_id"]))
-    assert means.loc[("gce", 30), "accuracy"] == pytest.approx(history.loc[history["epoch"] == 29, "accuracy"].mean())
+    history = results.history(list(rows.loc[(rows["method"] == "gce") & (rows["seed"] == 1), "run_id"]))
+    assert means.loc[("gce", 1, 30), "accuracy"] == pytest.approx(history.loc[history["epoch"] == 29, "accuracy"].mean())
 
 
-def test_gradient_share_is_the_mislabelled_part(sim):
+def test_gradient_share_is_the_mislabelled_part():
     means = pd.DataFrame(
         {"grad_clean": [3.0, 1.0], "grad_noisy": [1.0, 1.0]},
-        index=pd.MultiIndex.from_tuples([("gce", 1), ("gce", 2)], names=["label", "epoch"]),
+        index=pd.MultiIndex.from_tuples([("gce", 1, 1), ("gce", 1, 2)], names=["label", "seed", "epoch"]),
     )
-    (ax,) = training.gradient_share(means, ["gce"], style.styles(["gce"]), 0.5)
-    assert ax.get_lines()[0].get_ydata() == pytest.approx([25.0, 50.0])
+    drawing = training.gradient_share(means, ["gce"], style.styles({"gce": "gce"}), 0.5, 5.5, "")
+    assert drawing.figure.axes[0].get_lines()[0].get_ydata() == pytest.approx([25.0, 50.0])
+    assert drawing.figure.axes[0].get_lines()[1].get_ydata()[0] == 50.0
 
 
 def test_detection_draws_only_methods_with_a_belief(sim):
-    runs = cells.comparable(sim.simulate(20, 3, 1))
-    axes = training.detection(cells.of_protocol(runs, "symmetric"), sorted(set(runs["label"])), style.styles(runs["label"]))
-    assert {line.get_label() for line in axes[0].get_lines()} == {"co_teaching", "joapr", "nlprompt"}
+    analysis = analyse(sim.simulate(20, 3, 1))
+    drawing = training.detection(analysis, report.looks_of(analysis), 5.5)
+    assert set(drawing.data.index.get_level_values("label")) == {"co_teaching", "joapr", "nlprompt"}

@@ -1,16 +1,15 @@
 """Interquartile means, bootstraps, profiles, probability of improvement: by hand and against scipy."""
 
-import itertools
-
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports import cells, gains
 
 
 def test_gains_are_accuracy_minus_zero_shot_cell_by_cell(sim):
     frame = sim.simulate(3, 4, 2)
-    found = gains.gains_of(cells.spread(cells.comparable(frame)), "symmetric", ["sce", "zero_shot", "coop_ce", "gce"])
+    found = gains.gains_of(cells.spread(sim.comparable(frame)), "symmetric", ["sce", "zero_shot", "coop_ce", "gce"])
     assert found.labels == ["sce", "coop_ce", "gce"]
     assert found.rates == [0.25, 0.5, 0.75]
     assert found.points.shape == (3, 4, 3, 2)
@@ -23,23 +22,13 @@ def test_interquartile_mean_by_hand():
     assert gains.interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == pytest.approx((2 + 3 + 4 + 5) / 4)
 
 
-def test_three_seeds_have_ten_resamples():
-    assert [gains.distinct_resamples(n) for n in (1, 2, 3, 5)] == [1, 3, 10, 126]
-    assert len({tuple(sorted(c)) for c in itertools.product(range(3), repeat=3)}) == 10
-
-
-def test_seed_resamples_stay_within_their_dataset_and_rate():
-    points = np.arange(2 * 2 * 3, dtype=float).reshape(2, 2, 3)
-    drawn = gains.resample_seeds(points, np.random.default_rng(0), 50).reshape(50, 2, 2, 3)
-    assert (drawn // 3 == np.array([[0, 1], [2, 3]])[None, :, :, None]).all()
-    assert np.ptp(drawn[:, 0, 0, 0]) > 0
-
-
-def test_dataset_resamples_take_datasets_whole():
-    points = np.arange(3 * 4, dtype=float).reshape(3, 2, 2)
-    drawn = gains.resample_datasets(points, np.random.default_rng(0), 50).reshape(50, 3, 4)
-    assert (drawn - drawn[:, :, :1] == np.arange(4)).all()
-    assert np.ptp(drawn[:, 0, 0]) > 0
+def test_reruns_are_students_t_of_the_seeds_joint_means():
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 1, (4, 2, 3))
+    values = [gains.interquartile_mean(points[:, :, s].ravel()) for s in range(3)]
+    expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert gains.rerunning(points) == pytest.approx(expected)
+    assert np.isnan(gains.rerunning(points[:, :, :2])).all()
 
 
 def test_probability_of_improvement_by_hand():
@@ -50,14 +39,14 @@ def test_probability_of_improvement_by_hand():
 
 def test_profile_is_the_share_above():
     found = gains.Gains(["a"], [0.5], np.array([-1.0, 0.0, 2.0, 5.0]).reshape(1, 2, 1, 2))
-    shares = gains.profiles(found, 7)["a"]
+    shares = gains.profiles(found, 7)[0]["a"]
     assert shares.loc[0.0] == 0.5  # 2 and 5 are above 0; 0 is not
     assert shares.loc[-1.0] == 0.75
     assert shares.iloc[-1] == 0.0
 
 
 def test_intervals_hold_the_estimate_and_datasets_vary_more(sim):
-    runs = cells.spread(cells.comparable(sim.simulate(3, 8, 3, spread=4.0, seed_sd=0.3)))
+    runs = cells.spread(sim.comparable(sim.simulate(3, 8, 3, spread=4.0, seed_sd=0.3)))
     table = gains.summary(gains.gains_of(runs, "symmetric", ["coop_ce", "gce", "sce"]), "coop_ce")
     for side in ("seeds", "datasets"):
         assert (table[f"{side}_low"] <= table["iqm"]).all()

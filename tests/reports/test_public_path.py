@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports import cells, statistics
+from reports import bayes, statistics
 from reports.analysis import Choices, analyse
 
 NOISE = (("clean", 0.0), ("symmetric", 0.25), ("symmetric", 0.5), ("symmetric", 0.75))
@@ -12,10 +12,14 @@ REPLICATES = 2000
 SD = 2.0  # points by which the difference of two methods varies between datasets; seeds add .8
 
 
-def adjusted(sim, monkeypatch, effects, replicates, seed):
-    """Holm-adjusted p of every method against coop_ce, a row per replicate: a new frame each, through `analyse`."""
-    monkeypatch.setattr(statistics, "mean_interval", lambda *_: (0.0, 0.0))  # no part of the verdict, and nine tenths of the time
-    base = sim.simulate(5, 11, 2, noise=NOISE, effects={}, spread=0.0, seed_sd=0.0, rng=seed)
+def claims(sim, monkeypatch, effects, replicates, seed, shared=0.0):
+    """What is claimed of every method against coop_ce, a row per replicate: a new frame each, through `analyse`.
+
+    `shared` is the standard deviation of what a seed does to a method on all datasets alike.
+    """
+    monkeypatch.setattr(statistics, "mean_interval", lambda *_: (0.0, 0.0))  # no part of the verdict, and much of the time
+    monkeypatch.setattr(bayes, "SAMPLES", 50)
+    base = sim.simulate(5, 11, 3, noise=NOISE, effects={}, spread=0.0, seed_sd=0.0, rng=seed)
     rng = np.random.default_rng(seed)
     trained = (base["method"] != "zero_shot").to_numpy()
     method, dataset = pd.factorize(base["method"])[0], pd.factorize(base["dataset"])[0]
@@ -23,26 +27,42 @@ def adjusted(sim, monkeypatch, effects, replicates, seed):
     rows = []
     for _ in range(replicates):
         own = rng.normal(0, SD / np.sqrt(2), (method.max() + 1, dataset.max() + 1))
-        accuracy = base["accuracy"].to_numpy() + (gain + own[method, dataset] + rng.normal(0, 0.8, len(base))) * trained
-        rows.append(analyse(base.assign(accuracy=accuracy), Choices()).versus["p_holm"])
+        luck = rng.normal(0, shared, (method.max() + 1, 4))
+        noise = own[method, dataset] + luck[method, base["seed"]] + rng.normal(0, 0.8, len(base))
+        rows.append(
+            analyse(base.assign(accuracy=base["accuracy"].to_numpy() + (gain + noise) * trained), Choices()).versus["claim"]
+        )
     return pd.DataFrame(rows).drop(columns="zero_shot")
 
 
 @pytest.mark.long
-def test_at_most_7_percent_of_reports_claim_something_where_there_is_nothing(sim, monkeypatch):
-    p = adjusted(sim, monkeypatch, {}, REPLICATES, 1)
-    assert (p <= 0.05).any(axis=1).mean() <= 0.07
+@pytest.mark.parametrize("shared", [0.0, 0.7, 2.0])
+def test_at_most_7_percent_of_reports_claim_something_where_there_is_nothing(sim, monkeypatch, shared):
+    found = claims(sim, monkeypatch, {}, REPLICATES, 1, shared)
+    assert found.isin(["better", "worse"]).any(axis=1).mean() <= 0.07
 
 
 @pytest.mark.long
 def test_a_gain_of_4_points_is_found_in_at_least_80_percent(sim, monkeypatch):
-    p = adjusted(sim, monkeypatch, {"gce": 4.0}, REPLICATES, 2)
-    assert (p["gce"] <= 0.05).mean() >= 0.80
+    assert (claims(sim, monkeypatch, {"gce": 4.0}, REPLICATES, 2)["gce"] == "better").mean() >= 0.80
 
 
-def test_the_same_on_30_reports(sim, monkeypatch):
-    assert (adjusted(sim, monkeypatch, {}, 30, 3) <= 0.05).any(axis=1).mean() <= 0.2
-    assert (adjusted(sim, monkeypatch, {"gce": 6.0}, 30, 4)["gce"] <= 0.05).mean() >= 0.8
+def test_the_same_on_few_reports(sim, monkeypatch):
+    assert claims(sim, monkeypatch, {}, 10, 3, 2.0).isin(["better", "worse"]).any(axis=1).mean() <= 0.2
+    assert (claims(sim, monkeypatch, {"gce": 6.0}, 5, 4)["gce"] == "better").mean() >= 0.8
+
+
+def test_seeds_that_are_lucky_everywhere_are_counted():
+    """300 nulls in which a seed moves a method everywhere: Wilcoxon alone claims in over 20 %, the report in at most 7."""
+    rng = np.random.default_rng(5)
+    alone, together = [], []
+    for _ in range(300):
+        cubes = {name: rng.normal(0, 1.4, (11, 1)) + rng.normal(0, 1.5, (1, 3)) + rng.normal(0, 0.5, (11, 3)) for name in "abcde"}
+        shared = statistics.shared_seeds(cubes)
+        alone.append(statistics.wilcoxon((cubes["a"] - cubes["b"]).mean(axis=1)) <= 0.05)
+        together.append(statistics.difference_p(cubes["a"], cubes["b"], shared) <= 0.05)
+    assert np.mean(alone) > 0.2
+    assert np.mean(together) <= 0.07
 
 
 def test_more_seeds_or_rates_never_add_datasets(sim):
@@ -50,4 +70,4 @@ def test_more_seeds_or_rates_never_add_datasets(sim):
     for seeds, noise in ((1, NOISE), (5, NOISE), (2, (*NOISE, ("symmetric", 0.1), ("symmetric", 0.6)))):
         analysis = analyse(sim.simulate(2, 6, seeds, noise=noise, effects={"gce": 30.0}))
         assert analysis.versus.loc["gce", "p"] == statistics.smallest_p(6) == 0.03125
-        assert len(cells.primary_scores(analysis.runs, "symmetric")) == 6
+        assert len(analysis.datasets) == 6

@@ -17,41 +17,41 @@ def grid(sim):
     return frame
 
 
-def test_noisy_validation_chooses_one_run_per_cell(grid):
+def test_noisy_validation_chooses_one_run_per_cell(sim, grid):
     chosen = select(grid, "noisy_val")
     trained = chosen[chosen["method"] != "zero_shot"]
     assert set(trained["lr"]) == {0.02}
     assert not trained.duplicated(cells.CELL).any()
     assert len(chosen[chosen["method"] == "zero_shot"]) == 3
-    assert set(cells.comparable(chosen)["label"]) == {"coop_ce", "gce", "zero_shot"}
+    assert set(sim.comparable(chosen)["label"]) == {"coop_ce", "gce", "zero_shot"}
 
 
-def test_ties_go_to_the_lower_learning_rate(grid):
+def test_ties_go_to_the_lower_learning_rate(sim, grid):
     grid["val_noisy"] = grid["val_noisy"].where(grid["lr"] == 0.0002, 30.0)  # .002 and .02 tie
     assert set(select(grid)["lr"].dropna()) == {0.002}
 
 
-def test_clean_validation_is_an_oracle(grid):
-    labels = set(cells.comparable(select(grid, "clean_val"))["label"])
+def test_clean_validation_is_an_oracle(sim, grid):
+    labels = set(sim.comparable(select(grid, "clean_val"))["label"])
     assert labels == {"coop_ce †", "gce †", "zero_shot"}
     assert set(select(grid, "clean_val")["lr"].dropna()) == {0.0002}
 
 
-def test_test_accuracy_never_matters(grid):
+def test_test_accuracy_never_matters(sim, grid):
     before = select(grid)["run_id"].tolist()
     grid["accuracy"] = grid["accuracy"].to_numpy()[::-1]
     assert select(grid)["run_id"].tolist() == before
 
 
-def test_choices_may_differ_between_cells_and_still_make_one_row(grid):
+def test_choices_may_differ_between_cells_and_still_make_one_row(sim, grid):
     here = (grid["dataset"] == "arrows") & (grid["lr"] == 0.0002)
     grid.loc[here, "val_noisy"] = 50.0
-    runs = cells.comparable(select(grid))
+    runs = sim.comparable(select(grid))
     assert set(runs.loc[runs["dataset"] == "arrows", "lr"].dropna()) == {0.0002}
     assert set(runs["label"]) == {"coop_ce", "gce", "zero_shot"}
 
 
-def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
+def test_a_cell_without_all_learning_rates_is_refused_or_left_out(sim, grid):
     hole = (
         (grid["method"] == "gce")
         & (grid["dataset"] == "arrows")
@@ -60,11 +60,11 @@ def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
         & (grid["lr"] == 0.02)
     )
     with pytest.raises(
-        BenchError, match=r"1 cells were not run at all learning rates .* gce on arrows at symmetric 0.5, seed 1"
+        BenchError, match=r"1 cell not run at all learning rates .* gce on arrows at symmetric 0.5, seed 1"
     ) as caught:
         select(grid[~hole])
     assert caught.value.code == INCOMPLETE
-    holes = completeness.missing(cells.spread(cells.comparable(select(grid[~hole], partial=True))))
+    holes = completeness.missing(cells.spread(sim.comparable(select(grid[~hole], partial=True))))
     assert holes.to_numpy().tolist() == [["gce", "arrows", "symmetric", 0.5, 1]]
     failed = grid.copy()
     failed.loc[hole, ["status", "accuracy", "val_noisy"]] = ["failed", None, None]
@@ -73,12 +73,12 @@ def test_a_cell_without_all_learning_rates_is_refused_or_left_out(grid):
     assert cell["lr"].tolist() == [0.002]
 
 
-def test_the_grid_of_missing_cells_asks_for_every_learning_rate(grid):
-    runs = cells.spread(cells.comparable(select(grid[~((grid["dataset"] == "arrows") & (grid["seed"] == 2))])))
+def test_the_grid_of_missing_cells_asks_for_every_learning_rate(sim, grid):
+    runs = cells.spread(sim.comparable(select(grid[~((grid["dataset"] == "arrows") & (grid["seed"] == 2))])))
     assert completeness.missing_grid(runs, completeness.missing(runs))["train"]["lr"] == [0.0002, 0.002, 0.02]
 
 
-def test_missing_validation_is_an_error(grid):
+def test_missing_validation_is_an_error(sim, grid):
     grid.loc[0, "val_noisy"] = None
-    with pytest.raises(BenchError, match="--select noisy_val: 1 runs have no val_noisy"):
+    with pytest.raises(BenchError, match="--select noisy_val: 1 run without val_noisy"):
         select(grid)

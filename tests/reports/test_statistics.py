@@ -116,15 +116,6 @@ def test_rank_biserial_and_wins_by_hand():
     assert statistics.rank_biserial(np.zeros(4)) == 0.0
 
 
-def test_interval_covers_the_mean_at_its_rate():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for i in range(200):
-        low, high = statistics.mean_interval(rng.normal(1.0, 2.0, 20), seed=i, resamples=999)
-        hits += low <= 1.0 <= high
-    assert 0.87 <= hits / 200 <= 0.99
-
-
 def test_interval_of_a_constant_is_the_constant():
     assert statistics.mean_interval(np.full(6, 1.5)) == (1.5, 1.5)
 
@@ -137,12 +128,12 @@ def test_all_pairs_is_symmetric_and_finds_the_odd_one():
     assert (p.to_numpy() == p.to_numpy().T).all()
     assert (p.loc["d", ["a", "b", "c"]] < 0.05).all()
     assert (p.loc[["a", "b", "c"], ["a", "b", "c"]] > 0.05).all().all()
-    assert statistics.tied_with_best(scores) == {"d"}
+    assert statistics.marked(scores) == ("d", set())
 
 
-def test_few_datasets_leave_everything_tied():
+def test_few_datasets_call_nobody_tied():
     scores = pd.DataFrame({"a": [70.0, 60, 50, 40], "b": [60.0, 50, 40, 30]})
-    assert statistics.tied_with_best(scores) == {"a", "b"}
+    assert statistics.marked(scores) == ("a", set())
 
 
 def simulated_matrix(rng, datasets=11, methods=6, effect=0.0, sd=2.0):
@@ -152,8 +143,9 @@ def simulated_matrix(rng, datasets=11, methods=6, effect=0.0, sd=2.0):
     return pd.DataFrame(scores, columns=[f"m{i}" for i in range(methods)])
 
 
-def test_family_wise_error_and_power_of_2000_matrices():
+def test_family_wise_error_and_power_of_2000_matrices(monkeypatch):
     """Under a true null at most 7 % of reports claim anything; a true gain of 1.75 SD is found in at least 80 %."""
+    monkeypatch.setattr(statistics, "mean_interval", lambda *_: (0.0, 0.0))  # no part of it, and most of the time
     rng = np.random.default_rng(11)
 
     def adjusted(effect):

@@ -1,0 +1,120 @@
+"""The table that papers of this field print: methods by noise rates, a block per dataset, and a block of averages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.errors import BenchError, nearest
+from reports import cells, statistics
+from reports.analysis import Analysis
+from reports.tables import ORACLE_NOTE, TIED, UNIDENTIFIABLE, UNIDENTIFIABLE_NOTE, Cell, Table
+from reports.wording import counted, value
+
+Spread = Literal["std", "se", "interval", "none"]
+AVERAGE = "average"
+SAID = {
+    "std": " ± standard deviation over seeds",
+    "se": " ± standard error over seeds",
+    "interval": " ± half of the 95 % interval over seeds (Student's t)",
+    "none": "",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the table shows. `Choices.methods` gives the rows and their order."""
+
+    datasets: Sequence[str] = ()  # in this order; () is all
+    rates: Sequence[float] = ()  # of the noise, in this order; () is all
+    digits: int = 1
+    spread: Spread = "std"
+    text_width: float = 345.0  # points: of the lines of text that a table across all columns must fit
+
+    def __post_init__(self) -> None:
+        if self.spread not in get_args(Spread):
+            raise BenchError(f"--spread cannot be '{self.spread}'.", nearest(str(self.spread), get_args(Spread)))
+        if not 0 <= self.digits <= 4:
+            raise BenchError(f"--digits {self.digits} is not between 0 and 4.")
+        if not 200 <= self.text_width <= 1000:
+            raise BenchError(
+                f"--text-width {self.text_width:g} is not between 200 and 1000 points.", "NeurIPS 397, CVPR 496, article 345."
+            )
+
+
+def _spread(groups: Any, kind: Spread) -> dict[Any, float]:
+    """What stands behind ±, from the values of the seeds of every (label, dataset, rate)."""
+    if kind == "none":
+        return {}
+    std, n = groups.std(), groups.size()
+    reach = pd.Series(stats.t.ppf(0.975, np.maximum(n - 1, 1)), n.index) if kind == "interval" else 1.0
+    return dict(std if kind == "std" else reach * std / np.sqrt(n))
+
+
+def tables(analysis: Analysis, layout: Layout) -> list[Table]:
+    """The table of every noise protocol; none where everything is clean.
+
+    Raises:
+        BenchError: A dataset or rate of the layout was not run.
+    """
+    return [_table(analysis, layout, protocol) for protocol in cells.protocols(analysis.runs)]
+
+
+def _chosen(option: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            raise BenchError(f"{option}: '{name}' is not in these results.", nearest(name, known))
+    return list(wanted or known)
+
+
+def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
+    runs = cells.of_protocol(analysis.runs, protocol)
+    datasets = _chosen("--datasets", layout.datasets, analysis.datasets)
+    known = {f"{rate:g}": float(rate) for rate in sorted(runs["rate"].unique())}
+    wanted = [f"{rate:g}" for rate in layout.rates]
+    rates = [known[text] for text in (wanted if wanted and set(wanted) <= set(known) else _chosen("--rates", wanted, list(known)))]
+    runs = runs[runs["dataset"].isin(datasets) & runs["rate"].isin(rates)]
+    averages = runs.groupby(["label", "rate", "seed", "trained"], as_index=False)["accuracy"].mean().assign(dataset=AVERAGE)
+    columns = ["label", "dataset", "rate", "seed", "trained", "accuracy"]
+    both = pd.concat([runs[columns], averages[columns]])
+    keys = ["label", "dataset", "rate"]
+    mean = both.groupby(keys)["accuracy"].mean().unstack(keys[1:])  # noqa: PD010 - nothing is aggregated
+    spread = _spread(both[both["trained"]].groupby(keys)["accuracy"], layout.spread)
+    pairs = [(dataset, rate) for dataset in [*datasets, AVERAGE] for rate in rates]
+    hidden = set(map(tuple, runs.loc[~runs["identifiable"], ["dataset", "rate"]].drop_duplicates().itertuples(index=False)))
+    competing = [label for label in analysis.shown if label in analysis.ranked]
+    marks = {pair: _marks(mean.loc[competing, pair], runs, pair) for pair in pairs}
+
+    def cell(label: str, pair: tuple[str, float]) -> Cell:
+        best, second = marks[pair]
+        text = value(float(mean.loc[label, pair]), spread.get((label, *pair), np.nan), digits=layout.digits)
+        return Cell(text, "best" if label == best else "tied" if label == second else "")
+
+    rows = [(label, [cell(label, pair) for pair in pairs]) for label in analysis.shown]
+    names = [f"{100 * rate:g}" + UNIDENTIFIABLE * ((dataset, rate) in hidden) for dataset, rate in pairs]
+    remarks = f" {ORACLE_NOTE}" * bool(analysis.oracles) + f" {UNIDENTIFIABLE_NOTE}" * bool(hidden)
+    caption = (
+        f"Accuracy in percent under {protocol} noise (columns: its rate in percent) on {counted(len(datasets), 'dataset')} and "
+        f"on average, mean "
+        f"over seeds{SAID[layout.spread]}. Bold: highest mean; {TIED}: second highest; no average is marked where the ranks over "
+        f"datasets "
+        f"contradict it.{remarks}"
+    )
+    numbers = pd.DataFrame({f"{dataset} {rate:g}": mean[dataset, rate] for dataset, rate in pairs}).reindex(analysis.shown)
+    above = [dataset.replace("_", " ") for dataset, _ in pairs]
+    return Table(
+        f"paper_{protocol}", f"Methods by rates of {protocol} noise", caption, names, rows, numbers.rename_axis("method"), above
+    )
+
+
+def _marks(mean: pd.Series, runs: pd.DataFrame, pair: tuple[str, float]) -> tuple[str, str]:
+    """The labels with the highest and the second highest mean; nobody where mean and ranks disagree about an average."""
+    order = list(mean.sort_values(ascending=False, kind="stable").index)
+    if pair[0] == AVERAGE:
+        points = cells.by_seed(runs[runs["rate"] == pair[1]], order)
+        if not statistics.marked(points)[0]:
+            return "", ""
+    return order[0], order[1] if len(order) > 1 else ""
