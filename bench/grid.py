@@ -4,7 +4,7 @@ import fnmatch
 import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -15,7 +15,7 @@ from bench.data.task import task_digest
 from bench.errors import BenchError, invalid, nearest
 from bench.files import parse_toml, read_text, resolved
 from bench.presets import PARAMS, PRESETS
-from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec, Tunes
+from bench.spec import Frozen, MethodSpec, NoiseSpec, RunSpec, TrainSpec, Tunes, dataset_name
 from methods import registry
 
 MOST_CELLS = 200_000  # of a grid: expanding 40,000 takes 8 s and 60 MB, and no published one has as many
@@ -226,11 +226,6 @@ def _matches(rule: dict[str, Any], spec: RunSpec) -> bool:
 
 def _rule_text(rule: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in rule.items())
-
-
-def dataset_name(dataset: str) -> str:
-    """A dataset's short name: of a card's path, the file's name without ".toml"."""
-    return PurePath(dataset).name.removesuffix(".toml")
 
 
 def _task(dataset: str) -> str:

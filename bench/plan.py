@@ -3,9 +3,9 @@
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from bench.backbones.description import describe as describe_backbone
@@ -15,9 +15,9 @@ from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
 from bench.files import sha256
-from bench.grid import Grid, dataset_name, fill_nested, split_cells
+from bench.grid import Grid, fill_nested, split_cells
 from bench.results.store import Store
-from bench.spec import RunSpec, canonical, cell_of, digest
+from bench.spec import RunSpec, canonical, cell_of, dataset_name, digest
 from methods import registry
 from methods.registry import PLUGIN
 
@@ -27,7 +27,7 @@ STACK = 32  # runs per shard: throughput hardly grows beyond, and a killed worke
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """A run of the grid, and where it stands."""
 
     spec: RunSpec
@@ -40,40 +40,40 @@ class Cell:
 class Shard(NamedTuple):
     """Runs that train as one stack in one worker."""
 
-    cells: tuple[Cell, ...]
+    runs: tuple[PlannedRun, ...]
 
     @property
     def steps(self) -> int:
         """Training steps of all its runs."""
-        return sum(run_steps(cell.spec) for cell in self.cells)
+        return sum(run_steps(run.spec) for run in self.runs)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All cells of a grid and the shards that are still to run."""
+    """All runs of a grid and the shards that are still to run."""
 
-    cells: list[Cell]
+    runs: list[PlannedRun]
     shards: list[Shard]
     seconds: float | None  # estimate for one worker, from the store's own history; None without one
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Cells by state, "total" (all but the excluded) and "to_run"."""
+        """Runs by state, "total" (all but the excluded) and "to_run"."""
         found = dict.fromkeys(("done", "failed", "stale", "new", "excluded", "unavailable"), 0)
-        for cell in self.cells:
-            found[cell.state] += 1
-        return {"total": len(self.cells) - found["excluded"], **found, "to_run": sum(len(shard.cells) for shard in self.shards)}
+        for run in self.runs:
+            found[run.state] += 1
+        return {"total": len(self.runs) - found["excluded"], **found, "to_run": sum(len(shard.runs) for shard in self.shards)}
 
     def reasons(self, state: State) -> dict[str, int]:
-        """Why cells are in a state, and how many for each reason."""
+        """Why runs are in a state, and how many for each reason."""
         found: dict[str, int] = defaultdict(int)
-        for cell in self.cells:
-            if cell.state == state:
-                found[cell.reason] += 1
+        for run in self.runs:
+            if run.state == state:
+                found[run.reason] += 1
         return dict(found)
 
 
-def versions_of(spec: RunSpec) -> dict[str, Any]:
+def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_version) -> dict[str, Any]:
     """The versions of what computes a run: method (and methods it is composed with), engine and features.
 
     A plugin file is being worked on, so its content counts as well as the method's own version, with that of its own modules.
@@ -97,7 +97,7 @@ def versions_of(spec: RunSpec) -> dict[str, Any]:
     versions = {
         "method": cls.version,
         "engine": ENGINE_VERSION,
-        "features": features_version(spec.dataset, spec.backbone),
+        "features": features(spec.dataset, spec.backbone),
     }
     if cls.__module__.startswith(PLUGIN):
         versions["source"] = digest([sha256(path) for path in registry.sources(cls.__module__)])
@@ -146,70 +146,74 @@ def make_plan(
     Raises:
         BenchError: The grid is wrong.
     """
-    runs, excluded = split_cells(grid)
-    cells = _states(runs, store)
+    specs, excluded = split_cells(grid)
+    runs = _states(specs, store)
     wanted = {"new", "stale", "failed"} if retry_failed else {"new", "stale"}
-    left, pace = [cell for cell in _part(cells, *part) if cell.state in wanted], _pace(store)
+    left, pace = [run for run in _part(runs, *part) if run.state in wanted], _pace(store)
     shards = _shards(left, stack, workers, pace, most_seconds)
-    outside = [Cell(item.spec, {}, "", "excluded", item.rule) for item in excluded]
-    times = [_seconds(shard.cells, pace) for shard in shards]
-    return Plan(cells + outside, shards, None if None in times or not times else sum(filter(None, times)))
+    outside = [PlannedRun(item.spec, {}, "", "excluded", item.rule) for item in excluded]
+    times = [_seconds(shard.runs, pace) for shard in shards]
+    return Plan(runs + outside, shards, None if None in times or not times else sum(filter(None, times)))
 
 
-def _states(runs: Iterable[RunSpec], store: Store) -> list[Cell]:
-    done, failed = store.done(), store.failures()
+def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
+    done, failed, features = store.done(), store.failures(), cache(features_version)
     cells_done = {cell_of(run_id) for run_id in done}
-    known: dict[str, dict[str, Any] | str] = {}  # per method, dataset and backbone: versions, or why there are none
-    cells = []
-    for spec in runs:
-        key = f"{spec.method.name}\n{spec.method.params}\n{spec.dataset}\n{spec.backbone}"
+    known: dict[object, dict[str, Any] | str] = {}  # per method, dataset and backbone: versions, or why there are none
+    lacking: dict[object, str] = {}  # per dataset, backbone and whatever else decides what data a run needs
+    runs = []
+    for spec in specs:
+        key = (spec.method.name, str(spec.method.params), spec.dataset, spec.backbone)
         if key not in known:
             try:
-                known[key] = versions_of(spec)
+                known[key] = versions_of(spec, features)
             except BenchError as error:
                 known[key] = str(error)
         versions = known[key]
         if isinstance(versions, str):
-            cells.append(Cell(spec, {}, "", "unavailable", versions))
+            runs.append(PlannedRun(spec, {}, "", "unavailable", versions))
             continue
         run_id = spec.run_id(versions)
         state: State = "done" if run_id in done else "failed" if run_id in failed else "new"
         if state == "new" and spec.cell_id in cells_done:
             state = "stale"
-        why = "" if state == "done" else _unready(spec)
-        cells.append(Cell(spec, {}, "", "unavailable", why) if why else Cell(spec, versions, run_id, state))
-    return cells
+        why = "" if state == "done" else _unready(spec, lacking)
+        runs.append(PlannedRun(spec, {}, "", "unavailable", why) if why else PlannedRun(spec, versions, run_id, state))
+    return runs
 
 
-def _unready(spec: RunSpec) -> str:
+def _unready(spec: RunSpec, known: dict[object, str]) -> str:
     """Why a run could not start, for lack of data or of room for its context; "" where it could."""
-    try:
-        check_ready(spec)
-        room = describe_backbone(spec.backbone).context_length - 2  # a class name and the end token take at least one each
-    except BenchError as error:
-        return str(error)
-    if spec.train and spec.train.n_ctx > room:
-        return f"n_ctx = {spec.train.n_ctx} is too long: '{spec.backbone}' has room for at most {room} context tokens."
-    return ""
+    length = spec.train.n_ctx if spec.train else 0
+    key = (spec.dataset, spec.backbone, spec.train is None, spec.views, spec.shots, spec.seed, spec.noise, length)
+    if key not in known:
+        try:
+            check_ready(spec)
+            room = describe_backbone(spec.backbone).context_length - 2  # a class name and the end token take at least one each
+            long = f"n_ctx = {length} is too long: '{spec.backbone}' has room for at most {room} context tokens."
+            known[key] = long if length > room else ""
+        except BenchError as error:
+            known[key] = str(error)
+    return known[key]
 
 
-def _part(cells: Sequence[Cell], i: int, n: int) -> list[Cell]:
-    """The i-th of n parts of the available cells: every n-th shard of the whole grid, whatever is done of it."""
-    available = [cell for cell in cells if cell.state != "unavailable"]
-    return available if n == 1 else [cell for shard in _shards(available, STACK, n)[i - 1 :: n] for cell in shard.cells]
+def _part(runs: Sequence[PlannedRun], i: int, n: int) -> list[PlannedRun]:
+    """The i-th of n parts of the available runs: every n-th shard of the whole grid, whatever is done of it."""
+    available = [run for run in runs if run.state != "unavailable"]
+    return available if n == 1 else [run for shard in _shards(available, STACK, n)[i - 1 :: n] for run in shard.runs]
 
 
 def _shards(
-    cells: Sequence[Cell], stack: int, workers: int, pace: Pace | None = None, most_seconds: float = math.inf
+    runs: Sequence[PlannedRun], stack: int, workers: int, pace: Pace | None = None, most_seconds: float = math.inf
 ) -> list[Shard]:
     """Runs that can stack, in equal parts of at most `stack`, the longest first.
 
     Parts are cut from the grid's order, which goes method by method: the runs of a method share one call of its loss.
     """
-    size = max(1, min(stack, max(8, -(-len(cells) // workers))))
-    groups: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        groups[stack_key(cell.spec)].append(cell)
+    size = max(1, min(stack, max(8, -(-len(runs) // workers))))
+    groups: dict[str, list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        groups[stack_key(run.spec)].append(run)
     shards = []
     for group in groups.values():
         together = _seconds(group, pace or {}) or 0.0
@@ -229,11 +233,11 @@ def _pace(store: Store) -> Pace:
     return pace(store.root)
 
 
-def _seconds(cells: Sequence[Cell], pace: Pace) -> float | None:
+def _seconds(runs: Sequence[PlannedRun], pace: Pace) -> float | None:
     """What runs of one dataset and backbone take on one worker, by the pace there, else by the backbone's; None without any."""
-    spec = cells[0].spec
+    spec = runs[0].spec
     rate = pace.get((dataset_name(spec.dataset), spec.backbone), pace.get(("", spec.backbone)))
-    return None if rate is None else rate * sum(run_steps(cell.spec) for cell in cells)
+    return None if rate is None else rate * sum(run_steps(run.spec) for run in runs)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -241,13 +245,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "counts": plan.counts,
         "shards": [
-            {"dataset": dataset_name(shard.cells[0].spec.dataset), "runs": len(shard.cells), "steps": shard.steps}
+            {"dataset": dataset_name(shard.runs[0].spec.dataset), "runs": len(shard.runs), "steps": shard.steps}
             for shard in plan.shards
         ],
         "seconds": plan.seconds,
         "excluded": plan.reasons("excluded"),
         "unavailable": plan.reasons("unavailable"),
-        "to_run": [cell.run_id for shard in plan.shards for cell in shard.cells],
+        "to_run": [run.run_id for shard in plan.shards for run in shard.runs],
     }
 
 

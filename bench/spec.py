@@ -7,7 +7,7 @@ Equal cells under other versions are "stale", and a report refuses to mix them. 
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import PurePath
 from typing import Any, Literal, Self
 
@@ -18,6 +18,18 @@ class Frozen(BaseModel):
     """Immutable; an unknown key is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @cached_property
+    def said(self) -> dict[str, Any]:
+        """All fields but later ones that are absent. Many runs share a method or a protocol, so it is made once."""
+        return _said(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, which has an identity of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():  # what was worked out from the old fields
+            del copied.__dict__[name]
+        return copied
 
 
 def later(absent: Any, **checks: Any) -> Any:
@@ -98,7 +110,7 @@ class RunSpec(Frozen):
     @property
     def asked(self) -> dict[str, Any]:
         """All that is hashed, and stored: every field but later ones that are absent. Where a card's file lies is no part of it."""
-        return _asked(self) | {"dataset": PurePath(self.dataset).name.removesuffix(".toml")}
+        return _said(self) | {"dataset": dataset_name(self.dataset)}
 
     @cached_property
     def cell_id(self) -> str:
@@ -109,11 +121,11 @@ class RunSpec(Frozen):
         """What was asked and what computed it: the cell, "-" and 8 digits of `versions` ("method", "engine", "features")."""
         return _run_id(self.cell_id, versions)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, which has an identity of its own."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("cell_id", None)
-        return copied
+
+@lru_cache(maxsize=1024)
+def dataset_name(dataset: str) -> str:
+    """A dataset's short name: of a card's path, the file's name without ".toml"."""
+    return PurePath(dataset).name.removesuffix(".toml")
 
 
 @cache
@@ -123,12 +135,12 @@ def _fields(spec: type[Frozen]) -> dict[str, tuple[bool, Any]]:
     return {name: (isinstance(extra, dict) and "later" in extra, default) for name, (extra, default) in extras.items()}
 
 
-def _asked(spec: Frozen) -> dict[str, Any]:
+def _said(spec: Frozen) -> dict[str, Any]:
     found = {}
     for name, (came_later, absent) in _fields(type(spec)).items():
         value = getattr(spec, name)
         if not came_later or value != absent:
-            found[name] = _asked(value) if isinstance(value, Frozen) else value
+            found[name] = value.said if isinstance(value, Frozen) else value
     return found
 
 

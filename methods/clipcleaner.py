@@ -5,9 +5,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
@@ -16,6 +13,8 @@ from methods.registry import create, register
 
 def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """In-sample probabilities [N, C] of a logistic regression of the given labels on image features [N, D]."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - takes a second, and a plan needs the class only
+
     p, present = np.zeros((len(labels), classes)), np.unique(labels)
     p[:, present] = 1.0  # a single class is certain
     if len(present) > 1:
@@ -27,6 +26,9 @@ def probe(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
 
 def mixture_clean(score: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     """P(higher component) [N] by a two-component mixture of each given class's scores [N]; 1 where fewer than two differ."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - takes a second, and a plan needs the class only
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - takes a second, and a plan needs the class only
+
     clean = np.ones(len(labels))
     for label in np.unique(labels):
         own = score[labels == label]

@@ -7,8 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
@@ -25,6 +23,9 @@ def crossing(means: np.ndarray, variances: np.ndarray) -> float:
 
 def partition(losses: np.ndarray, threshold: float, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """P(clean) [N] by a two-component mixture of losses [N], the clean set [N], and the next threshold, the noise rate."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - takes a second, and a plan needs the class only
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - takes a second, and a plan needs the class only
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed).fit(losses[:, None])

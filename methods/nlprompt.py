@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import ot
 import torch
 from torch import Tensor
 
@@ -18,6 +17,8 @@ def transport(logits: Tensor, reg: float) -> Tensor:
     In float64, and in the log domain where `reg` is so small that plain Sinkhorn underflows to an all-zero plan. On the CPU
     POT's plain loop is several times faster in numpy than on torch's tensors; its logarithms are not.
     """
+    import ot  # noqa: PLC0415 - takes a second, and a plan needs the class only
+
     logits = logits.cpu() if logits.is_mps else logits  # MPS has no float64
     cost = -logits.double().softmax(dim=1).log_softmax(dim=1)
     cost = cost - cost.min()  # the same plan, and the largest entry of the kernel is 1

@@ -68,7 +68,7 @@ def show(made: "Plan") -> None:
     if made.shards:
         steps = sum(shard.steps for shard in made.shards)
         time = "unknown before the first runs" if made.seconds is None else f"about {clock(made.seconds)} on one worker"
-        say(f"{len(made.shards)} shards of up to {max(len(s.cells) for s in made.shards)} runs, {steps} run-steps; time: {time}")
+        say(f"{len(made.shards)} shards of up to {max(len(s.runs) for s in made.shards)} runs, {steps} run-steps; time: {time}")
 
 
 def run(

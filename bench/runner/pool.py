@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
-from bench.plan import Cell, Shard
+from bench.plan import PlannedRun, Shard
 from bench.results.store import Store
 from bench.runner.claims import BEAT, Claims
 from bench.runner.progress import Reporter
@@ -32,10 +32,10 @@ POLL = 5.0  # seconds between looks at runs that another runner holds
 
 
 @dataclass
-class Task:
+class Assignment:
     """Runs to do as one stack, and how often a worker has died of them."""
 
-    cells: list[Cell]
+    runs: list[PlannedRun]
     deaths: int = 0
     fresh: bool = False  # for a worker that has run nothing yet
 
@@ -47,7 +47,7 @@ class Worker:
     process: BaseProcess
     pipe: "connection.Connection[Any, Any]"
     work: Work
-    task: Task | None = None
+    assignment: Assignment | None = None
     heard: float = field(default_factory=time.monotonic)
     ready: bool = False  # it has started; until then only its death counts
     used: bool = False  # it has had a shard
@@ -68,8 +68,8 @@ class Pool:
 
     def __init__(self, store: Store, works: Sequence[Work], claims: Claims, reporter: Reporter, stall: float) -> None:
         self.store, self.works, self.claims, self.reporter, self.stall = store, works, claims, reporter, stall
-        self.queue: deque[Task] = deque()
-        self.elsewhere: list[Task] = []  # runs that another runner holds
+        self.queue: deque[Assignment] = deque()
+        self.elsewhere: list[Assignment] = []  # runs that another runner holds
         self.attempts: dict[str, int] = {}  # how often those had failed when it was seen that they are held
         self.workers: list[Worker] = []
         self._context = _context()
@@ -80,10 +80,10 @@ class Pool:
         Raises:
             BenchError: Results cannot be stored, or workers do not start.
         """
-        self.queue.extend(Task(list(shard.cells)) for shard in shards)
+        self.queue.extend(Assignment(list(shard.runs)) for shard in shards)
         beat = looked = time.monotonic()
         try:
-            while self.queue or self.elsewhere or any(worker.task for worker in self.workers):
+            while self.queue or self.elsewhere or any(worker.assignment for worker in self.workers):
                 now = time.monotonic()
                 if now - beat > BEAT:
                     self.claims.beat()
@@ -99,61 +99,61 @@ class Pool:
                 _end(worker.process)
 
     def _assign(self) -> None:
-        """Give every idle worker a task; start workers as long as there are tasks for them."""
+        """Give every idle worker an assignment; start workers as long as there are assignments for them."""
         while self.queue:
-            worker = next((worker for worker in self.workers if worker.task is None), None)
+            worker = next((worker for worker in self.workers if worker.assignment is None), None)
             if worker is None and len(self.workers) == len(self.works):
                 return
-            task = self._claim(self.queue.popleft())
-            if not task.cells:
+            assignment = self._claim(self.queue.popleft())
+            if not assignment.runs:
                 continue
-            if worker and worker.used and task.fresh:
+            if worker and worker.used and assignment.fresh:
                 self.workers.remove(worker)
                 _end(worker.process)
                 worker = None
             worker = worker or self._start(next(work for work in self.works if work not in [w.work for w in self.workers]))
-            worker.task, worker.heard, worker.used, worker.error = task, time.monotonic(), True, ""
+            worker.assignment, worker.heard, worker.used, worker.error = assignment, time.monotonic(), True, ""
             with contextlib.suppress(OSError):  # it has died; `_listen` sees that
-                worker.pipe.send(task.cells)
+                worker.pipe.send(assignment.runs)
 
-    def _claim(self, task: Task) -> Task:
-        """What of a task is left to this runner: neither finished nor in another runner's hands."""
+    def _claim(self, assignment: Assignment) -> Assignment:
+        """What of an assignment is left to this runner: neither finished nor in another runner's hands."""
         mine, theirs = [], []
-        for cell in task.cells:
-            if not self.claims.take(cell.run_id):
-                theirs.append(cell)
-                self.attempts[cell.run_id] = self.store.attempts(cell.run_id)
-            elif self.store.has(cell.run_id):
-                self.claims.release([cell.run_id])
-                self.reporter.cached(cell)
+        for run in assignment.runs:
+            if not self.claims.take(run.run_id):
+                theirs.append(run)
+                self.attempts[run.run_id] = self.store.attempts(run.run_id)
+            elif self.store.has(run.run_id):
+                self.claims.release([run.run_id])
+                self.reporter.cached(run)
             else:
-                mine.append(cell)
+                mine.append(run)
         if theirs:
-            self.elsewhere.append(Task(theirs))
-        return replace(task, cells=mine)
+            self.elsewhere.append(Assignment(theirs))
+        return replace(assignment, runs=mine)
 
     def _look_elsewhere(self) -> None:
         """What became of the runs that another runner held: done, failed, or free again."""
-        for task in self.elsewhere:
+        for assignment in self.elsewhere:
             held, free = [], []
-            for cell in task.cells:
-                if self.store.has(cell.run_id):
-                    self.reporter.cached(cell)
-                elif self.store.attempts(cell.run_id) > self.attempts[cell.run_id]:
-                    self._report_failure(cell)
-                elif self.claims.take(cell.run_id):
-                    free.append(cell)
+            for run in assignment.runs:
+                if self.store.has(run.run_id):
+                    self.reporter.cached(run)
+                elif self.store.attempts(run.run_id) > self.attempts[run.run_id]:
+                    self._report_failure(run)
+                elif self.claims.take(run.run_id):
+                    free.append(run)
                 else:
-                    held.append(cell)
-            self.claims.release(cell.run_id for cell in free)  # taken again with the task
+                    held.append(run)
+            self.claims.release(run.run_id for run in free)  # taken again with the assignment
             if free:
-                self.queue.append(Task(free))
-            task.cells = held
-        self.elsewhere = [task for task in self.elsewhere if task.cells]
+                self.queue.append(Assignment(free))
+            assignment.runs = held
+        self.elsewhere = [assignment for assignment in self.elsewhere if assignment.runs]
 
-    def _report_failure(self, cell: Cell) -> None:
-        record = self.store.read(cell.run_id)
-        self.reporter.run(cell.run_id, "failed", record["title"], record["error"], str(self.store.folder(cell.run_id)))
+    def _report_failure(self, run: PlannedRun) -> None:
+        record = self.store.read(run.run_id)
+        self.reporter.run(run.run_id, "failed", record["title"], record["error"], str(self.store.folder(run.run_id)))
 
     def _start(self, work: Work) -> Worker:
         here, there = self._context.Pipe()
@@ -181,7 +181,7 @@ class Pool:
         for worker in list(self.workers):
             if not worker.process.is_alive():
                 self._bury(worker)
-            elif worker.task and worker.ready and time.monotonic() - worker.heard > self.stall:
+            elif worker.assignment and worker.ready and time.monotonic() - worker.heard > self.stall:
                 worker.error, worker.hung = f"no progress for {self.stall:g} s; its worker was stopped", True
                 _stop_hung(worker.process)
                 self._bury(worker)
@@ -224,43 +224,45 @@ class Pool:
             case ("shard", error):
                 worker.error = error
                 if not error:
-                    worker.task = None
+                    worker.assignment = None
             case ("fatal", text, hint, code):
                 raise BenchError(text, hint, code)
 
     def _try_again(self, worker: Worker, run_ids: Sequence[str], error: str) -> None:
         """Runs failed in a worker where other methods' code had run: each method goes again by itself, in a fresh one."""
-        cells = worker.task.cells if worker.task else []
-        worker.task = Task([])  # it ends now; until then it gets nothing else
+        runs = worker.assignment.runs if worker.assignment else []
+        worker.assignment = Assignment([])  # it ends now; until then it gets nothing else
         self.claims.release(run_ids)
-        self.reporter.note(f"{len(cells)} runs failed beside other methods ({error}): they go again without them")
-        names = dict.fromkeys(cell.spec.method.name for cell in cells)
-        self.queue.extendleft(Task([cell for cell in cells if cell.spec.method.name == name], fresh=True) for name in names)
+        self.reporter.note(f"{len(runs)} runs failed beside other methods ({error}): they go again without them")
+        names = dict.fromkeys(run.spec.method.name for run in runs)
+        self.queue.extendleft(Assignment([run for run in runs if run.spec.method.name == name], fresh=True) for name in names)
 
     def _ended(self, worker: Worker, run_id: str) -> None:
         self.claims.release([run_id])
-        if worker.task:
-            worker.task.cells = [cell for cell in worker.task.cells if cell.run_id != run_id]
+        if worker.assignment:
+            worker.assignment.runs = [run for run in worker.assignment.runs if run.run_id != run_id]
 
     def _lost(self, worker: Worker, why: str) -> None:
         """A worker is gone: what it had not stored goes back in halves; a single run is recorded as failed at the end."""
         self.workers.remove(worker)
-        task, worker.task = worker.task, None
-        if task is None or not task.cells:
+        assignment, worker.assignment = worker.assignment, None
+        if assignment is None or not assignment.runs:
             return
-        self.claims.release(cell.run_id for cell in task.cells)
-        if len(task.cells) > 1:
-            middle = len(task.cells) // 2
+        self.claims.release(run.run_id for run in assignment.runs)
+        if len(assignment.runs) > 1:
+            middle = len(assignment.runs) // 2
             self.reporter.note(
-                f"{why}: {len(task.cells)} runs go again in two smaller stacks; log: {worker.work.root / worker.work.log}"
+                f"{why}: {len(assignment.runs)} runs go again in two smaller stacks; log: {worker.work.root / worker.work.log}"
             )
-            self.queue.extendleft([replace(task, cells=task.cells[middle:]), replace(task, cells=task.cells[:middle])])
-        elif not worker.hung and task.deaths + 1 < DEATHS:
-            self.queue.appendleft(replace(task, deaths=task.deaths + 1, fresh=True))
+            self.queue.extendleft(
+                [replace(assignment, runs=assignment.runs[middle:]), replace(assignment, runs=assignment.runs[:middle])]
+            )
+        elif not worker.hung and assignment.deaths + 1 < DEATHS:
+            self.queue.appendleft(replace(assignment, deaths=assignment.deaths + 1, fresh=True))
         else:
             trace = _tail(worker.work.root / worker.work.log)
-            outcome = Outcome(task.cells[0].spec, "failed", error=why, traceback=trace)
-            store_outcomes(self.store, task.cells, [outcome], worker.work, lambda message: self.reporter.run(*message[1:]))
+            outcome = Outcome(assignment.runs[0].spec, "failed", error=why, traceback=trace)
+            store_outcomes(self.store, assignment.runs, [outcome], worker.work, lambda message: self.reporter.run(*message[1:]))
 
 
 def _context() -> Any:

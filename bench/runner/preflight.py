@@ -17,7 +17,7 @@ def check_inputs(plan: Plan) -> None:
     Raises:
         BenchError: A file is missing or altered; it is named with its hash.
     """
-    used = {(cell.spec.dataset, cell.spec.backbone) for shard in plan.shards for cell in shard.cells}
+    used = {(run.spec.dataset, run.spec.backbone) for shard in plan.shards for run in shard.runs}
     for backbone in sorted({backbone for _, backbone in used}):
         check_weights(describe(backbone))
     for dataset, backbone in sorted(used):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.output import say, shown
-from bench.plan import Cell
+from bench.plan import PlannedRun
 
 Style = Literal["auto", "json", "quiet"]
 EVERY = 30.0  # seconds between two lines where there is no terminal
@@ -59,7 +59,7 @@ class Reporter(Protocol):
 
     tally: Tally
 
-    def cached(self, cell: Cell) -> None:
+    def cached(self, run: PlannedRun) -> None:
         """A run that was finished elsewhere."""
 
     def steps(self, count: int) -> None:
@@ -85,7 +85,7 @@ class Lines:
         self.tally = tally
         self._said = time.monotonic()
 
-    def cached(self, cell: Cell) -> None:  # noqa: ARG002 - every reporter is told which
+    def cached(self, run: PlannedRun) -> None:  # noqa: ARG002 - every reporter is told which
         """Count it."""
         self.tally.cached += 1
 
@@ -159,10 +159,10 @@ class Events(Lines):
     def _event(self, event: str, **content: object) -> None:
         print(json.dumps({"event": event, **content}), flush=True)
 
-    def cached(self, cell: Cell) -> None:
+    def cached(self, run: PlannedRun) -> None:
         """An event."""
-        super().cached(cell)
-        self._event("cached", run_id=cell.run_id)
+        super().cached(run)
+        self._event("cached", run_id=run.run_id)
 
     def run(self, run_id: str, status: str, title: str, error: str, folder: str) -> None:
         """An event."""

@@ -15,7 +15,7 @@ from bench import __version__
 from bench.data.cards import Card, load_card
 from bench.data.noise import identifiable
 from bench.engine.outcome import Outcome
-from bench.plan import Cell, cell_text, method_label
+from bench.plan import PlannedRun, cell_text, method_label
 from bench.presets import title_of
 from bench.results.schema import check_declared
 from bench.results.store import Record
@@ -31,11 +31,11 @@ def brief(text: str) -> str:
     return (text.strip().splitlines() or [""])[0][:LONGEST]
 
 
-def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], log: str = "") -> Record:
+def build_record(run: PlannedRun, outcome: Outcome, environment: Mapping[str, Any], log: str = "") -> Record:
     """The record of a run that ended: what `bench.results.schema` declares, and the specification.
 
     Args:
-        cell: The run, with its versions and id.
+        run: The run, with its versions and id.
         outcome: What the engine gave back. Metrics that are not finite are stored as None.
         environment: Where it ran (`environment`).
         log: The worker's log, relative to the store.
@@ -44,11 +44,11 @@ def build_record(cell: Cell, outcome: Outcome, environment: Mapping[str, Any], l
         ValueError: Something was measured that the schema does not declare.
     """
     check_declared(outcome.metrics, outcome.history)
-    spec, card = cell.spec, load_card(cell.spec.dataset)
+    spec, card = run.spec, load_card(run.spec.dataset)
     method = registry.create(spec.method.name, **spec.method.params)
     return {
-        "run_id": cell.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
-        "spec": spec.asked, "versions": cell.versions, "title": cell_text(spec),
+        "run_id": run.run_id, "cell_id": spec.cell_id, "status": outcome.status, "source": "run",
+        "spec": spec.asked, "versions": run.versions, "title": cell_text(spec),
         "label": method_label(spec.method.name, spec.method.params, spec.method.tunes), "method_title": method.title,
         "oracle": method.oracle, "tunes": spec.method.tunes,
         "preset": title_of(spec.train), **_card_columns(card, spec, outcome),

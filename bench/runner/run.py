@@ -159,7 +159,7 @@ def _remember(grid: Grid, plan: Plan, store: Store) -> None:
     asked = {
         "command": shlex.join(["bench", *sys.argv[1:]]),
         "grid": grid.model_dump(mode="json"),
-        "run_ids": [cell.run_id for cell in plan.cells if cell.run_id],
+        "run_ids": [run.run_id for run in plan.runs if run.run_id],
         "unavailable": plan.reasons("unavailable"),
     }
     write_json(store.root / "grids" / f"{grid.name}.json", asked)

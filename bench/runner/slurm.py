@@ -65,11 +65,11 @@ class ShardJob:
 
     def give_up(self, run_ids: set[str]) -> None:
         """Record runs that do not fit in the job's time limit even alone."""
-        cells = [cell for cell in make_plan(self.grid, Store(self.root)).cells if cell.run_id in run_ids]
+        runs = [run for run in make_plan(self.grid, Store(self.root)).runs if run.run_id in run_ids]
         error = f"the run alone takes longer than the job's limit of {self.minutes} minutes"
-        outcomes = [Outcome(cell.spec, "failed", error=error, traceback="Submit it again with a longer --time.") for cell in cells]
+        outcomes = [Outcome(run.spec, "failed", error=error, traceback="Submit it again with a longer --time.") for run in runs]
         work = Work(root=self.root, device="cpu", threads=1)
-        store_outcomes(Store(self.root), cells, outcomes, work, lambda _: None)
+        store_outcomes(Store(self.root), runs, outcomes, work, lambda _: None)
 
 
 def _ended(root: Path) -> int:

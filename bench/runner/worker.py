@@ -23,7 +23,7 @@ from typing import Any
 
 from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
-from bench.plan import Cell
+from bench.plan import PlannedRun
 from bench.results.store import Record, Store
 from bench.runner.record import brief, build_record, environment, files_of
 
@@ -51,37 +51,37 @@ def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
     send: Send = pipe.send
     send(("ready",))
     methods: set[str] = set()  # whose code has run in this process
-    while (cells := pipe.recv()) is not None:
-        methods |= {cell.spec.method.name for cell in cells}
+    while (runs := pipe.recv()) is not None:
+        methods |= {run.spec.method.name for run in runs}
         try:
-            outcomes = train_shard(cells, work, send)
+            outcomes = train_shard(runs, work, send)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a method or a device raises
             traceback.print_exc()
             text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             text = brief(text)
-            if len(cells) > 1:
+            if len(runs) > 1:
                 send(("shard", text))
                 return  # a fresh process has the whole memory again
-            outcomes = [Outcome(cells[0].spec, "failed", error=text, traceback=traceback.format_exc())]
-        ended = list(zip(cells, outcomes, strict=True))
-        spoiled = [(cell, outcome) for cell, outcome in ended if outcome.status == "failed" and len(methods) > 1]
+            outcomes = [Outcome(runs[0].spec, "failed", error=text, traceback=traceback.format_exc())]
+        ended = list(zip(runs, outcomes, strict=True))
+        spoiled = [(run, outcome) for run, outcome in ended if outcome.status == "failed" and len(methods) > 1]
         kept = [pair for pair in ended if pair not in spoiled]
         try:
-            store_outcomes(Store(work.root), [cell for cell, _ in kept], [outcome for _, outcome in kept], work, send)
+            store_outcomes(Store(work.root), [run for run, _ in kept], [outcome for _, outcome in kept], work, send)
         except BenchError as error:
             send(("fatal", error.message, error.hint, error.code))
             return
         if spoiled:
-            send(("again", [cell.run_id for cell, _ in spoiled], brief(spoiled[0][1].error)))
+            send(("again", [run.run_id for run, _ in spoiled], brief(spoiled[0][1].error)))
             return
         send(("shard", ""))
 
 
-def train_shard(cells: Sequence[Cell], work: Work, send: Send) -> list[Outcome]:
-    """Train the cells as one stack; an outcome for each, in order. Raises whatever the engine raises for the stack as a whole."""
+def train_shard(runs: Sequence[PlannedRun], work: Work, send: Send) -> list[Outcome]:
+    """Train the runs as one stack; an outcome for each, in order. Raises whatever the engine raises for the stack as a whole."""
     steps = _Steps(send)
     train = work.train or _engine()
-    specs = [cell.spec for cell in cells]
+    specs = [run.spec for run in runs]
     outcomes = train(specs, device=work.device, keep_context=work.keep_context, processes=work.processes, progress=steps.add)
     steps.flush()
     return outcomes
@@ -103,22 +103,22 @@ class _Steps:
         self.count, self.sent = 0, time.monotonic()
 
 
-def store_outcomes(store: Store, cells: Sequence[Cell], outcomes: Sequence[Outcome], work: Work, send: Send) -> None:
+def store_outcomes(store: Store, runs: Sequence[PlannedRun], outcomes: Sequence[Outcome], work: Work, send: Send) -> None:
     """Store runs, each on its own, and say so. Threads, as most of the time is waiting for the disk to confirm.
 
     Raises:
         BenchError: A run could not be stored, or the results folder is gone.
     """
-    if cells and not store.runs.is_dir():  # writing would make a new folder, with these runs alone in it
+    if runs and not store.runs.is_dir():  # writing would make a new folder, with these runs alone in it
         raise BenchError(f"the results folder {store.root} is gone.", "Start again to make its runs anew.", ENVIRONMENT)
 
-    def write(cell: Cell, outcome: Outcome) -> Record:
-        record = build_record(cell, outcome, environment(work.device), work.log)
+    def write(run: PlannedRun, outcome: Outcome) -> Record:
+        record = build_record(run, outcome, environment(work.device), work.log)
         store.write(record, files_of(outcome, keep_context=work.keep_context))
         return record
 
     with ThreadPoolExecutor(8) as pool:
-        for record in pool.map(write, cells, outcomes):
+        for record in pool.map(write, runs, outcomes):
             folder = str(store.folder(record["run_id"]))
             send(("run", record["run_id"], record["status"], record["title"], record["error"], folder))
 

@@ -39,7 +39,7 @@ def test_clipcleaner_asks_the_mixture_for_one_half(make_task, monkeypatch):
     p = np.array([0.49, 0.5, 0.9, 0.96])
     made_up = SimpleNamespace(means_=np.array([[0.2], [0.8]]), predict_proba=lambda _: np.stack([1 - p, p], 1))
     made_up.fit = lambda _: made_up
-    monkeypatch.setattr(clipcleaner, "GaussianMixture", lambda *_, **__: made_up)
+    monkeypatch.setattr("sklearn.mixture.GaussianMixture", lambda *_, **__: made_up)
     method = create("clipcleaner")
     method.start(make_task([[0.1, 0.0], [0.11, 0.0], [0.12, 0.0], [0.13, 0.0]], [0, 0, 0, 0]))
     assert method.clean.tolist() == [False, True, True, True]

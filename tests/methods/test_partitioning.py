@@ -75,7 +75,7 @@ def test_the_noise_rate_is_counted_at_the_last_one(threshold, rate, clean, monke
     made_up = SimpleNamespace(means_=np.array([[0.1], [0.9]]), covariances_=np.full((2, 1, 1), 0.01))
     made_up.fit = lambda _: made_up
     made_up.predict_proba = lambda _: np.stack([p, 1 - p], 1)
-    monkeypatch.setattr(joapr, "GaussianMixture", lambda *_, **__: made_up)
+    monkeypatch.setattr("sklearn.mixture.GaussianMixture", lambda *_, **__: made_up)
     above_the_crossing = np.full(6, 2.0)
     p_clean, chosen, found = joapr.partition(above_the_crossing, threshold, seed=0)
     assert p_clean.tolist() == p.tolist()
@@ -85,7 +85,7 @@ def test_the_noise_rate_is_counted_at_the_last_one(threshold, rate, clean, monke
 
 def test_the_mixture_is_that_of_the_public_code(monkeypatch):
     made = []
-    monkeypatch.setattr(joapr, "GaussianMixture", lambda *a, **k: made.append(GaussianMixture(*a, **k)) or made[-1])
+    monkeypatch.setattr("sklearn.mixture.GaussianMixture", lambda *a, **k: made.append(GaussianMixture(*a, **k)) or made[-1])
     joapr.partition(np.linspace(0, 1, 10), 0.5, seed=7)
     expected = GaussianMixture(n_components=2, max_iter=10, tol=0.01, reg_covar=0.0005, random_state=7)
     assert [mixture.get_params() for mixture in made] == [expected.get_params()]

@@ -76,7 +76,7 @@ def filled(grid: Grid, tmp_path: Path, fake) -> Store:
     """A store with all 18 runs of the grid, one of them failed, written without workers."""
     store = Store(tmp_path / "results")
     store.prepare()
-    for number, cell in enumerate(make_plan(grid, store).cells):
+    for number, cell in enumerate(make_plan(grid, store).runs):
         outcome = fake.outcome(cell.spec)
         if number == 0:
             outcome.status, outcome.error, outcome.traceback = "failed", "NaN loss", "Traceback …"

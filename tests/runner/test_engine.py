@@ -22,7 +22,7 @@ def test_the_store_holds_what_the_engine_computes(tmp_path: Path):
     torch.set_num_threads(1)
     try:
         for shard in make_plan(grid, Store(tmp_path / "none"), workers=2).shards:
-            for cell, outcome in zip(shard.cells, train_stack([cell.spec for cell in shard.cells], device="cpu"), strict=True):
+            for cell, outcome in zip(shard.runs, train_stack([cell.spec for cell in shard.runs], device="cpu"), strict=True):
                 record = store.read(cell.run_id)
                 stored = np.load(store.folder(cell.run_id) / "predictions.npy")
                 assert record["noise_digest"] == outcome.noise_digest

@@ -28,7 +28,7 @@ def grown(monkeypatch):
 
 
 def test_a_field_added_later_leaves_stored_runs_what_they_are(filled, grid, grown):
-    cells = make_plan(grid, filled).cells
+    cells = make_plan(grid, filled).runs
     assert type(cells[0].spec) is GrownRun
     assert {type(cell.spec.train) for cell in cells} == {Grown, type(None)}
     assert {cell.state for cell in cells} == {"done", "failed"}
@@ -38,7 +38,7 @@ def test_a_field_added_later_leaves_stored_runs_what_they_are(filled, grid, grow
 
 def test_runs_that_use_a_later_field_are_new_and_train_apart(filled, grid, grown):
     using = grid.model_copy(update={"train": {"dropout": [0.0, 0.1]}})
-    cells = [cell for cell in make_plan(using, filled).cells if cell.spec.train]
+    cells = [cell for cell in make_plan(using, filled).runs if cell.spec.train]
     assert {cell.state for cell in cells if cell.spec.train.dropout == 0} == {"done", "failed"}
     assert {cell.state for cell in cells if cell.spec.train.dropout > 0} == {"new"}
     plain, dropped = (next(c.spec for c in cells if c.spec.train.dropout == value) for value in (0.0, 0.1))

@@ -62,7 +62,7 @@ def kill_many(grid: Grid, cards: Path, root: Path, kills: int, rng: random.Rando
     out, error = start(cards, root).communicate(timeout=300)
     assert sum(map(int, out.split())) == wanted, error
     check(root, found)
-    assert set(Store(root).done()) == {cell.run_id for cell in make_plan(grid, Store(root)).cells}
+    assert set(Store(root).done()) == {cell.run_id for cell in make_plan(grid, Store(root)).runs}
     assert len(results.load(root).frame) == wanted
 
 

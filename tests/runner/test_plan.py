@@ -37,15 +37,15 @@ def test_a_fresh_grid_is_all_to_run_and_every_run_is_in_one_shard(grid, store):
         "unavailable": 0,
         "to_run": 18,
     }
-    ids = [cell.run_id for shard in plan.shards for cell in shard.cells]
-    assert sorted(ids) == sorted(cell.run_id for cell in plan.cells)
+    ids = [cell.run_id for shard in plan.shards for cell in shard.runs]
+    assert sorted(ids) == sorted(cell.run_id for cell in plan.runs)
     assert len(set(ids)) == 18
     for shard in plan.shards:
-        assert len({stack_key(cell.spec) for cell in shard.cells}) == 1
+        assert len({stack_key(cell.spec) for cell in shard.runs}) == 1
 
 
 def test_done_failed_and_stale_are_told_apart(grid, store, monkeypatch):
-    cells = make_plan(grid, store).cells
+    cells = make_plan(grid, store).runs
     finish(store, cells[0])
     finish(store, cells[1], "failed")
     counts = make_plan(grid, store).counts
@@ -57,11 +57,11 @@ def test_done_failed_and_stale_are_told_apart(grid, store, monkeypatch):
 
 
 def test_shards_are_at_most_a_stack_and_parts_cover_the_grid_once_whatever_is_done(grid, store):
-    assert max(len(shard.cells) for shard in make_plan(grid, store, stack=3).shards) == 3
-    parts = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.cells} for i in (1, 2, 3)]
+    assert max(len(shard.runs) for shard in make_plan(grid, store, stack=3).shards) == 3
+    parts = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.runs} for i in (1, 2, 3)]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 18
-    finish(store, next(cell for cell in make_plan(grid, store).cells if cell.run_id in parts[0]))
-    again = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.cells} for i in (1, 2, 3)]
+    finish(store, next(cell for cell in make_plan(grid, store).runs if cell.run_id in parts[0]))
+    again = [{c.run_id for shard in make_plan(grid, store, part=(i, 3)).shards for c in shard.runs} for i in (1, 2, 3)]
     assert len(again[0]) == len(parts[0]) - 1
     assert again[1:] == parts[1:]
 
@@ -70,7 +70,7 @@ def test_a_method_that_compares_views_is_refused_where_the_run_has_fewer(grid, s
     """With one view gjs would be js without a word."""
     for views, state in ((0, "unavailable"), (1, "unavailable"), (2, "new")):
         asked = grid.model_copy(update={"methods": ["gjs", "js"], "views": views})
-        cells = make_plan(asked, store).cells
+        cells = make_plan(asked, store).runs
         assert {(cell.spec.method.name, cell.state) for cell in cells} == {("gjs", state), ("js", "new")}
         assert all(f"compares 2 augmented views, the run has {views}" in cell.reason for cell in cells if cell.state != "new")
 
@@ -85,7 +85,7 @@ def test_excluded_and_unavailable_cells_say_why(grid, store, cards):
 
 
 def test_steps_are_epochs_times_batches(grid, store):
-    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.train)
+    spec = next(cell.spec for cell in make_plan(grid, store).runs if cell.spec.train)
     samples, train = 3 * 2, spec.train  # 3 classes, 2 shots
     for batch, drop, batches in [(32, True, 1), (4, True, 1), (4, False, 2), (3, True, 2)]:
         changed = train.model_copy(update={"batch_size": batch, "drop_last": drop, "epochs": 7})
@@ -93,7 +93,7 @@ def test_steps_are_epochs_times_batches(grid, store):
 
 
 def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
-    cells = make_plan(grid, store).cells
+    cells = make_plan(grid, store).runs
     assert make_plan(grid, store).seconds is None
     for cell in [cell for cell in cells if cell.spec.train][:3]:
         spec = cell.spec.model_dump(mode="json") | {"dataset": "alpha"}
@@ -102,10 +102,10 @@ def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
     plan = make_plan(grid, store)
     assert plan.seconds == pytest.approx(0.5 * sum(shard.steps for shard in plan.shards))
     assert plan.seconds > 0
-    limit = 0.5 * 2.5 * run_steps(next(cell.spec for cell in plan.cells if cell.spec.train))
+    limit = 0.5 * 2.5 * run_steps(next(cell.spec for cell in plan.runs if cell.spec.train))
     short = make_plan(grid, store, most_seconds=limit)
-    assert max(len(shard.cells) for shard in plan.shards) > max(len(shard.cells) for shard in short.shards) == 2
-    assert sum(len(shard.cells) for shard in short.shards) == sum(len(shard.cells) for shard in plan.shards)
+    assert max(len(shard.runs) for shard in plan.shards) > max(len(shard.runs) for shard in short.shards) == 2
+    assert sum(len(shard.runs) for shard in short.shards) == sum(len(shard.runs) for shard in plan.shards)
 
 
 def test_labels_name_what_is_not_default(grid, store):
@@ -113,7 +113,7 @@ def test_labels_name_what_is_not_default(grid, store):
     assert method_label("gce", {"q": 0.5}) == "gce(q=0.5)"
     inner = {"name": "gce", "q": 0.5}
     assert method_label("clipcleaner", {"base": inner}) == "clipcleaner(base=gce(q=0.5))"
-    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.noise.rate and cell.spec.method.name == "gce")
+    spec = next(cell.spec for cell in make_plan(grid, store).runs if cell.spec.noise.rate and cell.spec.method.name == "gce")
     assert cell_text(spec) == f"gce · alpha · symmetric 0.5 · 2 shots · seed {spec.seed}"
 
 
@@ -121,9 +121,9 @@ def test_the_version_of_a_composed_method_counts(grid, store, monkeypatch):
     from methods import registry
 
     asked = grid.model_copy(update={"methods": [{"name": "clipcleaner", "base": "gce"}]})
-    before = make_plan(asked, store).cells[0].run_id
+    before = make_plan(asked, store).runs[0].run_id
     monkeypatch.setattr(registry.load("gce"), "version", 77)
-    assert make_plan(asked, store).cells[0].run_id != before
+    assert make_plan(asked, store).runs[0].run_id != before
 
 
 def test_a_context_that_no_prompt_has_room_for_is_unavailable_before_anything_starts(grid, store):
@@ -159,11 +159,11 @@ def test_an_edited_plugin_makes_its_runs_stale(grid, store, tmp_path):
         for expected in ("new", "stale"):
             plugin.write_text(text)
             registry.load_plugin(plugin)
-            cells = make_plan(asked, store).cells
+            cells = make_plan(asked, store).runs
             assert {cell.state for cell in cells} == {expected}
             for cell in cells:
                 finish(store, cell)
-            assert {cell.state for cell in make_plan(asked, store).cells} == {"done"}
+            assert {cell.state for cell in make_plan(asked, store).runs} == {"done"}
             text += "    # another loss\n"
     finally:
         del registry._classes["mine"]
@@ -171,7 +171,7 @@ def test_an_edited_plugin_makes_its_runs_stale(grid, store, tmp_path):
 
 def test_an_oracle_is_refused_where_nobody_knows_the_truth(store):
     grid = Grid(methods=["clean_only", "co_teaching_oracle", "coop_ce"], datasets=["clothing1m"], noise={"human": [1.0]}, seeds=[1])
-    cells = make_plan(grid, store).cells
+    cells = make_plan(grid, store).runs
     told = {cell.spec.method.name: cell.reason for cell in cells if "told the true labels" in cell.reason}
     assert set(told) == {"clean_only", "co_teaching_oracle"}
     assert 'exclude = [{method = "clean_only", dataset = "clothing1m"}]' in told["clean_only"]

@@ -48,4 +48,4 @@ def test_features_of_the_users_own_are_left_to_features_verify(monkeypatch, tmp_
     from bench.runner.preflight import check_inputs
 
     spec = SimpleNamespace(dataset="digits", backbone="embedded")
-    check_inputs(SimpleNamespace(shards=[SimpleNamespace(cells=[SimpleNamespace(spec=spec)])]))
+    check_inputs(SimpleNamespace(shards=[SimpleNamespace(runs=[SimpleNamespace(spec=spec)])]))

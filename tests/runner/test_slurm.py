@@ -82,7 +82,7 @@ def test_a_job_that_got_nothing_done_goes_on_in_smaller_stacks(grid, root):
 
 
 def test_a_run_that_does_not_fit_alone_is_recorded_and_the_job_goes_on_without_it(grid, root, monkeypatch):
-    cell = make_plan(grid, Store(root)).cells[3]
+    cell = make_plan(grid, Store(root)).runs[3]
     monkeypatch.setattr(slurm, "held_here", lambda _: [cell.run_id])
     again = ShardJob(grid, root, minutes=10, stack=1).checkpoint((1, 2))
     assert again.function.stack == 1

@@ -70,7 +70,7 @@ def test_a_grid_runs_once_and_a_second_start_finds_it_done(grid, root, fake):
     second = run(grid, root, fake.train)
     assert (second.done, second.cached) == (0, 18)
     store = Store(root)
-    cell = make_plan(grid, store).cells[0]
+    cell = make_plan(grid, store).runs[0]
     record, expected = store.read(cell.run_id), fake.outcome(cell.spec)
     assert record["metrics"]["accuracy"] == expected.metrics["accuracy"]
     assert record["metrics"]["ece"] is None  # NaN is no JSON
@@ -152,7 +152,7 @@ def test_what_another_runner_gives_up_is_taken_over_shard_by_shard(root, grid, f
     monkeypatch.setattr(pool, "POLL", 0.2)
     other, store = Claims(root), Store(root)
     store.prepare()
-    cells = make_plan(grid, store).cells
+    cells = make_plan(grid, store).runs
     for cell in cells:
         assert other.take(cell.run_id)
 
