@@ -24,7 +24,7 @@ def test_altered_weights(tmp_path, monkeypatch):
         run_grid(GRID, tmp_path / "out", style="quiet")
     assert error.value.code == ENVIRONMENT
     other.unlink()
-    with pytest.raises(BenchError, match="are gone"):
+    with pytest.raises(BenchError, match="is gone"):
         run_grid(GRID, tmp_path / "out", style="quiet")
     assert not (tmp_path / "out").exists()
 
