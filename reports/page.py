@@ -16,6 +16,7 @@ from bench.results.frame import Results
 from reports import cells
 from reports.analysis import Analysis
 from reports.board import LEADERBOARD, leaderboard_numbers
+from reports.figures import highlighted
 from reports.style import Style
 from reports.tables import Table
 from reports.wording import counted
@@ -62,7 +63,7 @@ def page(
             if one  # a published number has none
         ],
         command=command,
-        data=drill_down(analysis, records),
+        data=drill_down(analysis, records) | {"curves": curves(analysis, looks), "protocol": analysis.protocol},
     )
 
 
@@ -149,6 +150,31 @@ def drill_down(analysis: Analysis, records: str) -> dict[str, Any]:
             )
         ),
     }
+
+
+def curves(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
+    """Accuracy against noise for the chart whose methods can be toggled: the mean over datasets, then each dataset."""
+    runs = cells.of_protocol(analysis.runs[analysis.runs["label"].isin(analysis.trained)], analysis.protocol)
+    rates, front = sorted(float(rate) for rate in runs["rate"].unique()), highlighted(analysis)
+    keys = ["label", "dataset", "rate"]
+    table = runs.groupby(keys)["accuracy"].mean().unstack("rate").reindex(columns=rates)  # noqa: PD010 - nothing is aggregated
+    numbers = {label: np.vstack([one.mean(), one.loc[analysis.datasets]]) for label, one in table.groupby(level=0, group_keys=False)
+               for one in [one.droplevel(0)]}  # fmt: skip
+    zero_shot = [float(analysis.zero_shot.mean()), *map(float, analysis.zero_shot[analysis.datasets])]
+    return {
+        "datasets": ["mean over datasets", *analysis.datasets],
+        "rates": rates,
+        "zero_shot": [_finite(number) for number in zero_shot],
+        "lines": [
+            {"label": label, "color": looks[label].color, "front": label in front,
+             "values": [[_finite(number) for number in row] for row in numbers[label]]}
+            for label in analysis.trained
+        ],
+    }  # fmt: skip
+
+
+def _finite(number: float) -> float | None:
+    return round(float(number), 2) if np.isfinite(number) else None
 
 
 def records_address(results: Path, folder: Path) -> str:

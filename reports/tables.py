@@ -71,14 +71,17 @@ def _rows(
     mean: pd.DataFrame, std: pd.DataFrame | None, marks: dict[str, tuple[str, set[str]]], signed: bool = False
 ) -> list[tuple[str, list[Cell]]]:
     """The text of a table [labels × columns]. `marks` gives each column's best label and those tied with it."""
+    means = mean.to_numpy(dtype=float)
+    stds = (
+        np.full(means.shape, np.nan) if std is None else std.reindex(index=mean.index, columns=mean.columns).to_numpy(dtype=float)
+    )
 
-    def cell(label: str, column: str) -> Cell:
-        best, tied = marks.get(column, ("", set()))
-        spread = cells.number(std, label, column) if std is not None else float("nan")
+    def cell(i: int, k: int) -> Cell:
+        label, (best, tied) = str(mean.index[i]), marks.get(str(mean.columns[k]), ("", set()))
         mark: Mark = "best" if label == best else "tied" if label in tied else ""
-        return Cell(value(cells.number(mean, label, column), spread, signed), mark)
+        return Cell(value(float(means[i, k]), float(stds[i, k]), signed), mark)
 
-    return [(str(label), [cell(str(label), str(column)) for column in mean]) for label in mean.index]
+    return [(str(label), [cell(i, k) for k in range(len(mean.columns))]) for i, label in enumerate(mean.index)]
 
 
 def remarks(analysis: Analysis, hidden: bool = False) -> str:

@@ -167,6 +167,25 @@ def test_a_phone_scrolls_tables_and_not_the_page(page):
     page.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})
 
 
+def test_nothing_lies_beyond_the_edge_of_a_laptop(page):
+    page.call("POST", "/window/rect", {"width": 1460, "height": 900})
+    page.call("POST", "/refresh")
+    assert page.run(
+        "return [...document.querySelectorAll('#board td, #board th')].every(e => e.getBoundingClientRect().right <= innerWidth)"
+    )
+    page.screenshot("laptop")
+
+
+def test_methods_of_the_chart_can_be_toggled_and_points_say_their_numbers(page):
+    lines = "return document.querySelectorAll('#chart polyline').length"
+    before = page.run(lines)
+    assert before == 8
+    page.click("#toggles button[aria-pressed=true]")
+    assert page.run(lines) == before - 1
+    assert " at 50 %: " in page.run("return [...document.querySelectorAll('#chart title')].map(t => t.textContent).join('|')")
+    assert page.errors() == []
+
+
 def test_it_prints(page):
     pdf = base64.b64decode(page.call("POST", "/print", {"orientation": "landscape"}))
     assert pdf.startswith(b"%PDF")
