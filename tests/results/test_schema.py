@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.engine.outcome import Outcome
-from bench.plan import Cell
+from bench.plan import PlannedRun
 from bench.results import frame as results
 from bench.results import schema, upkeep
 from bench.results.store import Store
@@ -67,7 +67,7 @@ def test_a_column_added_later_leaves_indexes_exports_and_published_numbers_reada
 
 def test_an_undeclared_measurement_is_an_error_at_once():
     spec = RunSpec.model_validate(json.loads(next(OLD.glob("runs/*/record.json")).read_text())["spec"])
-    cell = Cell(spec, {"method": 1, "engine": 1, "features": "f"}, "a-b", "new")
+    cell = PlannedRun(spec, {"method": 1, "engine": 1, "features": "f"}, "a-b", "new")
     for found in ({"metrics": {"accuracy": 1.0, "belief_sharpness": 1.0}}, {"history": {"epoch": [0], "belief_sharpness": [1.0]}}):
         with pytest.raises(ValueError, match=r"'belief_sharpness' is measured, but .*schema\.py declares no such name"):
             build_record(cell, Outcome(spec, "done", **found), {})
