@@ -94,7 +94,7 @@ def _fill(name: str, given: dict[str, Any], outer: tuple[str, ...] = ()) -> Meth
     """
     if name in outer:
         raise BenchError(f"method '{name}' cannot be a part of itself.", "Compose it with another one.")
-    known, nested = registry.defaults(name), registry.load(name).nested
+    known, nested = registry.defaults(name), registry.declared(name).facts["nested"]
     for key in given:
         if key not in known:
             raise BenchError(f"method '{name}' has no hyper-parameter '{key}'.", nearest(key, known) if known else "It has none.")
@@ -108,7 +108,7 @@ def _tuning(spec: MethodSpec, tunes: Any) -> MethodSpec:
     """The method tuning what a grid says; one that trains nothing tunes nothing else either."""
     if tunes not in get_args(Tunes):
         raise BenchError(f"nothing that can be tuned is called {tunes!r}.", nearest(str(tunes), get_args(Tunes)))
-    return spec.model_copy(update={"tunes": tunes}) if registry.load(spec.name).train else spec
+    return spec.model_copy(update={"tunes": tunes}) if registry.declared(spec.name).facts["train"] else spec
 
 
 def fill_nested(value: Any, outer: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -244,12 +244,12 @@ def _cells(grid: Grid) -> Iterator[RunSpec]:
     _limit(len(methods) * len(datasets) * settings)
     for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):
         base = {"method": method, "dataset": dataset, "task": _task(dataset), "backbone": backbone}
-        cls = registry.load(method.name)
-        if not (cls.train or cls.from_shots):
+        facts = registry.declared(method.name).facts
+        if not (facts["train"] or facts["from_shots"]):
             yield RunSpec(**base, views=0, shots=0, noise=NoiseSpec(), seed=0, train=None)
             continue
-        for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains if cls.train else [None]):
-            yield RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train, from_shots=not cls.train)
+        for shots, noise, seed, train in itertools.product(grid.shots, noises, grid.seeds, trains if facts["train"] else [None]):
+            yield RunSpec(**base, views=grid.views, shots=shots, noise=noise, seed=seed, train=train, from_shots=not facts["train"])
 
 
 def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:

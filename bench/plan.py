@@ -78,29 +78,34 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
 
     A plugin file is being worked on, so its content counts as well as the method's own version, with that of its own modules.
 
+    Args:
+        spec: The run.
+        features: Gives the version of a dataset's features by a backbone; a plan remembers those it has asked for.
+
     Raises:
         BenchError: The run's features are missing or damaged, the method is an oracle and nobody knows the truth there, or it
             compares more augmented views than the run has.
     """
-    cls = registry.load(spec.method.name)
-    if cls.views > max(1, spec.views):
+    declared = registry.declared(spec.method.name)
+    facts = declared.facts
+    if facts["views"] > max(1, spec.views):
         raise BenchError(
-            f"'{spec.method.name}' compares {cls.views} augmented views, the run has {spec.views}.",
-            f"Set views = {cls.views} or more.",
+            f"'{spec.method.name}' compares {facts['views']} augmented views, the run has {spec.views}.",
+            f"Set views = {facts['views']} or more.",
         )
-    if cls.oracle and load_card(spec.dataset).train_labels == "human":
+    if facts["oracle"] and load_card(spec.dataset).train_labels == "human":
         raise BenchError(
             f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",
             f'Leave it out: exclude = [{{method = "{spec.method.name}", dataset = "{spec.dataset}"}}].',
         )
-    nested = [registry.load(spec.method.params[key]["name"]).version for key in cls.nested]
+    nested = [registry.declared(spec.method.params[key]["name"]).facts["version"] for key in facts["nested"]]
     versions = {
-        "method": cls.version,
+        "method": facts["version"],
         "engine": ENGINE_VERSION,
         "features": features(spec.dataset, spec.backbone),
     }
-    if cls.__module__.startswith(PLUGIN):
-        versions["source"] = digest([sha256(path) for path in registry.sources(cls.__module__)])
+    if declared.module.startswith(PLUGIN):
+        versions["source"] = digest([sha256(path) for path in registry.sources(declared.module)])
     return versions | {"nested": nested} if nested else versions
 
 
@@ -264,7 +269,7 @@ def cell_text(spec: RunSpec) -> str:
 
 def method_label(name: str, params: dict[str, Any], tunes: str = "prompt") -> str:
     """A method, its non-default hyper-parameters, and what it tunes: `gce(q=0.5)`, `clipcleaner(base=gce)`, `gce/task_residual`."""
-    usual, nested = registry.defaults(name), registry.load(name).nested
+    usual, nested = registry.defaults(name), registry.declared(name).facts["nested"]
     usual |= {key: fill_nested(usual[key]) for key in nested}
     changed = [(key, value) for key, value in sorted(params.items()) if usual.get(key) != value]
     words = [f"{key}={_nested_label(value) if key in nested else _short(value)}" for key, value in changed]

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from methods.declared import Declared, of_class, of_source, registered_as, tree
+
 if TYPE_CHECKING:
     from methods.base import Method
 
@@ -67,16 +69,13 @@ def register(name: str) -> Callable[[type[_M]], type[_M]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _scan(path: Path, module: str, changed: int) -> list[Listing]:  # noqa: ARG001 - `changed` (ns) makes an edited file another one
+def _scan(path: Path, module: str, changed: int) -> list[Listing]:
     """The registered classes of a source file, without running it."""
     found = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for mark in node.decorator_list:
-            if isinstance(mark, ast.Call) and getattr(mark.func, "id", getattr(mark.func, "attr", "")) == "register":
-                name = ast.literal_eval(mark.args[0])
-                found.append(Listing(name, (ast.get_docstring(node) or "").split("\n")[0], module))
+    for node in tree(path, changed).body:
+        name = registered_as(node)
+        if isinstance(node, ast.ClassDef) and name is not None:
+            found.append(Listing(name, (ast.get_docstring(node) or "").split("\n")[0], module))
     return found
 
 
@@ -139,14 +138,32 @@ def create(name: str, **params: Any) -> "Method":
     return load(name)(**params)
 
 
+def declared(name: str) -> Declared:
+    """What a method declares; of one that is not loaded, from its source, as long as that is plain to read.
+
+    Raises:
+        UnknownMethodError: There is none.
+    """
+    found = None if name in _classes else _from_source(name)
+    return of_class(load(name)) if found is None else found
+
+
+@functools.cache
+def _from_source(name: str) -> Declared | None:
+    here = _declared().get(name)
+    if here is None or not here.module.startswith("methods."):
+        return None
+    return of_source(Path(__file__).with_name(f"{here.module.removeprefix('methods.')}.py"), name)
+
+
 def defaults(name: str) -> dict[str, Any]:
     """The hyper-parameters of a method and their defaults."""
-    return {f.name: f.default for f in dataclasses.fields(load(name)) if f.init}
+    return dict(declared(name).params)
 
 
 def used(name: str, params: dict[str, Any]) -> dict[str, Any]:
     """The hyper-parameters without those that were added later (`methods.base.later`) and are at their defaults."""
-    absent = {f.name: f.default for f in dataclasses.fields(load(name)) if "later" in f.metadata}
+    absent = declared(name).later
     return {key: value for key, value in params.items() if key not in absent or value != absent[key]}
 
 

@@ -33,13 +33,14 @@ def test_version():
     assert bench("--version").stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("words", [["--help"], ["methods"], ["datasets"]])
-def test_listing_imports_neither_torch_nor_pandas(words):
+@pytest.mark.parametrize("words", [["--help"], ["methods"], ["datasets"], ["plan", "grid.toml"]], ids=lambda words: words[0])
+def test_listing_and_planning_import_nothing_heavy(words, tmp_path):
+    (tmp_path / "grid.toml").write_text('methods = ["*"]\ndatasets = ["icons_arrows"]\nnoise = {symmetric = [0.0, 0.5]}')
     code = (
-        "import sys, atexit; from bench.cli import main;"
-        "atexit.register(lambda: print('heavy:', sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))); main()"
+        "import sys, atexit; from bench.cli import main; heavy = {'torch', 'pandas', 'open_clip', 'scipy', 'sklearn'};"
+        "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)))); main()"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "heavy: []" in done.stdout
 
 

@@ -28,8 +28,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
-from scipy.stats import truncnorm
 
 from bench.errors import BenchError, nearest
 from bench.seeds import derive
@@ -181,6 +179,8 @@ def _instance(known: Known, rng: np.random.Generator) -> Labels:
     The features are scaled to a root mean square of 1 per dimension, as the published code's standardised pixels are. With the
     quantile of q, the flip's threshold and the Gumbel noise fixed per sample, a higher rate flips a superset.
     """
+    from scipy.stats import truncnorm  # noqa: PLC0415 - takes a second, and a plan needs none of it
+
     true, features, rate = known.true, known.features, known.rate
     assert features is not None
     quantile, threshold = rng.uniform(size=(2, len(true)))
@@ -203,6 +203,8 @@ def _confusion(known: Known, rng: np.random.Generator) -> Labels:
     Samples come in the order of a draw without replacement weighted by 1 - p(true class) (Efraimidis & Spirakis, 2006), and the
     wrong class is drawn from the model's probabilities over the other classes.
     """
+    from scipy.special import softmax  # noqa: PLC0415 - as above
+
     logits, rows = known.zero_shot, np.arange(len(known.true))
     assert logits is not None
     doubt = np.maximum(1 - softmax(logits.astype(np.float64), axis=1)[rows, known.true], 1e-9)

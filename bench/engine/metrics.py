@@ -4,7 +4,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 BINS = 15  # of the expected calibration error, as in Guo et al., ICML 2017
@@ -56,6 +55,8 @@ def belief_quality(belief: Tensor, clean: NDArray[np.bool_]) -> dict[str, float 
 
 def _auroc(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     """The chance that a positive sample's score is above a negative one's, ties counting half: Mann and Whitney's U over pairs."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - takes a second; only runs of methods that hold a belief need it
+
     pairs = int(positive.sum()) * int((~positive).sum())
     above = rankdata(score)[positive].sum() - positive.sum() * (positive.sum() + 1) / 2
     return float(above / pairs)

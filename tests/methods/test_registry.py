@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from methods import registry
+from methods import declared, registry
 
 FOLDER = Path(methods.__file__).parent
 PLUGIN = '''
@@ -183,6 +183,34 @@ def test_listing_imports_neither_torch_nor_a_method():
     assert found[1:] == ["False", "False"]
 
 
+def test_what_a_source_declares_is_what_its_class_does():
+    for name in registry.names():
+        cls = registry.load(name)
+        path = FOLDER / f"{cls.__module__.removeprefix('methods.')}.py"
+        read = declared.of_source(path, name)
+        assert read == declared.of_class(cls), name
+        assert list(read.params) == list(declared.of_class(cls).params), name
+
+
+@pytest.mark.parametrize(
+    ("body", "params"),
+    [
+        ("a: float = 1.0\n    b: float = later(0.5)\n    views: ClassVar[int] = 2", {"a": 1.0, "b": 0.5}),
+        ("a: float = math.pi", None),
+        ("a = 1.0", None),
+        ("a: list[int] = field(default_factory=list)", None),
+    ],
+)
+def test_a_class_that_is_not_plain_to_read_is_run_instead(tmp_path, body, params):
+    for module in ("base", "gce"):
+        (tmp_path / f"{module}.py").write_text((FOLDER / f"{module}.py").read_text())
+    path = tmp_path / "new.py"
+    path.write_text(f"from methods.gce import GCE\n\n@register('new')\nclass New(GCE):\n    {body}\n")
+    read = declared.of_source(path, "new")
+    assert (read and read.params) == (params and {"q": 0.7, **params})
+    assert read is None or (read.later, read.facts["views"], read.facts["version"]) == ({"b": 0.5}, 2, 1)
+
+
 def statements(path: Path) -> int:
     """Lines of code, without imports, docstrings, comments, blank lines and declared facts (title, version, oracle, …)."""
     tree = ast.parse(path.read_text())
@@ -196,6 +224,6 @@ def statements(path: Path) -> int:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_a_method_stays_small(path):
     """A stranger's new loss is about five lines, a partitioning method at most 60: so are ours."""
-    if path.stem in {"__init__", "base", "registry"}:
+    if path.stem in {"__init__", "base", "declared", "registry"}:
         return
     assert 0 < statements(path) <= 60
