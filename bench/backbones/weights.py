@@ -8,7 +8,7 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg
@@ -17,6 +17,7 @@ from bench.backbones.checkpoint import read_checkpoint
 from bench.backbones.description import FOLDER_WEIGHTS, Description, Preprocess, check_weights, local_backbone
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.files import resolved, sha256
+from bench.hub import endpoint, told
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -33,7 +34,7 @@ def find_weights(model: str, tag: str) -> Path | None:
     return cached if cached.is_file() else None
 
 
-def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "") -> Description:
+def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "", *, download: bool = False) -> Description:
     """The backbone of an open_clip model name with a pretrained tag, a weights file or both, or of a folder or hub name.
 
     Activation and image settings are the tag's. Of a file without a tag they are the model name's own, and quick GELU where the
@@ -44,6 +45,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         tag: open_clip's name of the weights.
         weights: A file that holds them.
         slug: What to call the backbone.
+        download: Fetch a tag's weights where they are not on this machine.
 
     Raises:
         BenchError: Unknown model or tag, a missing weights file, weights that are not on this machine or are not what the tag says,
@@ -68,7 +70,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
     settings = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     config = open_clip.get_model_config(model)
-    path = _tagged(model, tag) if weights is None else _weights_file(weights)
+    path = _tagged(model, tag, download=download) if weights is None else _weights_file(weights)
     quick_gelu = bool(config.get("quick_gelu") or settings.get("quick_gelu"))
     if weights is not None and not quick_gelu and read_checkpoint(path).openai:
         if tag:
@@ -153,13 +155,31 @@ def _weights_file(given: Path) -> Path:
     return path
 
 
-def _tagged(model: str, tag: str) -> Path:
+def _fetch(model: str, tag: str) -> None:
+    """Fetch a tag's weights to where `find_weights` looks for them; a hash that a URL carries is checked by open_clip."""
+    config = open_clip.get_pretrained_cfg(model, tag)
+    repo, _, name = str(config.get("hf_hub", "")).rpartition("/")
+    with told(f"the weights '{tag}' of {model}"):
+        if not repo:
+            open_clip.download_pretrained(config)
+            return
+        listed = set(HfApi(endpoint=endpoint()).list_repo_files(repo))
+        wanted = [file for file in ((name,) if name else FOLDER_WEIGHTS) if file in listed]
+        if not wanted:
+            raise BenchError(f"{repo} holds no weights that open_clip would load.", "Give a file with --weights.")
+        hf_hub_download(repo, wanted[0], endpoint=endpoint())
+
+
+def _tagged(model: str, tag: str, *, download: bool) -> Path:
     found = find_weights(model, tag)
+    if found is None and download:
+        _fetch(model, tag)
+        found = find_weights(model, tag)
     if found is None:
         fetch = f"import open_clip; open_clip.create_model('{model}', pretrained='{tag}')"
         raise BenchError(
             f"the weights '{tag}' of {model} are not on this machine.",
-            f'Fetch them once where there is a network: python -c "{fetch}"; or give a file with --weights.',
+            f'Fetch them with --download; or where there is a network: python -c "{fetch}"; or give a file with --weights.',
             ENVIRONMENT,
         )
     return found

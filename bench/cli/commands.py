@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, demo, doctor, export, features, listing, noise, perf, reporting, runs, storing
+from bench.cli import check, data, demo, doctor, export, features, listing, noise, perf, reporting, runs, storing
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("status")(runs.status)
     app.command("check-method")(check.check_method)
     app.command("curves")(check.curves)
+    app.add_typer(data.app, name="data")
     app.add_typer(features.app, name="features")
     app.command("doctor")(doctor.doctor)
     app.add_typer(storing.app, name="store")

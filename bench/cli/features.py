@@ -39,7 +39,7 @@ SHOWN = 20  # names that a message lists
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
-def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "Description":
+def _backbone(model: str, pretrained: str, weights: Path | None, slug: str, *, download: bool = False) -> "Description":
     """The backbone that the options name."""
     from bench.backbones.description import check_slug, describe, known_backbones
     from bench.backbones.weights import assumed, resolve
@@ -50,7 +50,7 @@ def _backbone(model: str, pretrained: str, weights: Path | None, slug: str) -> "
         model, _, pretrained = model.partition("@")
         if not pretrained:
             raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
-    chosen = resolve(model, pretrained, weights, slug)
+    chosen = resolve(model, pretrained, weights, slug, download=download)
     if said := assumed(chosen):
         say(said, err=True)
     check_slug(chosen)
@@ -151,6 +151,7 @@ def extract(
     seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
     noise: list[str] = typer.Option([], help="Without --grid: replaced images too, as fp_symmetric=0.5."),
     everything: bool = typer.Option(False, "--all", help="Encode all training and validation images."),
+    download: bool = typer.Option(False, "--download", help="Fetch the weights of --pretrained where they are not there."),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave unreadable images out of the split for good."),
     batch_size: int = typer.Option(256, min=1, help="Views per forward pass."),
     workers: int = typer.Option(min(8, (os.cpu_count() or 1) - 1), min=0, help="Processes that decode images."),
@@ -167,7 +168,7 @@ def extract(
     from bench.devices import devices
 
     first = devices(device)[0]
-    chosen = _backbone(backbone, pretrained, weights, slug)
+    chosen = _backbone(backbone, pretrained, weights, slug, download=download)
 
     from bench.data.cards import load_card
     from bench.data.task import needed_images

@@ -36,6 +36,7 @@ class Source(Frozen):
     format: Format  # which reader of `bench.prepare.sources` reads the split
     images: str  # the folder that the split's paths are relative to
     split: str  # the split file, or the folder of its lists; for "torchvision" the name of its class
+    download: str = ""  # where `bench data get` fetches it: "hub:OWNER/NAME@REVISION" or "torchvision:CLASS"
     label: str = ""  # for "huggingface": the column of labels, where there are several
     make_test: float = Field(
         0.0, ge=0, lt=1

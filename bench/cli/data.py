@@ -1,0 +1,55 @@
+"""`bench data get`: fetching the images of a dataset, when asked."""
+
+from pathlib import Path
+
+import typer
+
+from bench.errors import BenchError
+from bench.files import resolved
+from bench.output import say
+
+app = typer.Typer(no_args_is_help=True, help="Fetch images.")
+
+
+@app.callback()
+def data() -> None:
+    """Fetch images."""
+
+
+@app.command()
+def get(
+    name: str = typer.Argument(help="A dataset, the path of a card, or OWNER/NAME[@REVISION] of Hugging Face's hub."),
+    images: Path | None = typer.Option(None, help="Where to. Default: below $BENCH_DATA."),
+    download: bool = typer.Option(False, "--download", help="Allow the network; without it, only what would be fetched is said."),
+) -> None:
+    """Fetch a dataset's images from where its card says, check counts and split, and go on where an earlier fetch stopped."""
+    from bench.data.cards import load_card
+    from bench.paths import data_root
+    from bench.prepare.dataset import locate
+    from bench.prepare.fetch import fetch, place_of
+    from bench.prepare.layouts import layout_of
+    from bench.prepare.sources import read_source
+
+    hub = "/" in name and not name.endswith(".toml")
+    card = None if hub else load_card(name)
+    source = card.source if card else None
+    place = place_of(f"hub:{name}" if hub else source.download if source else "", f"'{name}'")
+    root = data_root()
+    folder = resolved(images) if images else root and root / (source.images if source else place.name.split("/")[1])
+    if place.kind == "torchvision" and source and source.format != "torchvision":
+        folder = None if images else root  # its classes lay files out below a root of their own
+    if folder is None:
+        hint = "Set BENCH_DATA to the folder of all datasets, or give --images DIR." if hub else "Set BENCH_DATA."
+        raise BenchError(f"where shall '{name}' go?", hint)
+    if not download:
+        what = f"{place.kind} {place.name}" + (f" at {place.revision}" if place.kind == "hub" else "")
+        raise BenchError(f"nothing is fetched unless asked: {what} would go to {folder}.", "Add --download.")
+    say(f"fetched {fetch(place, folder)} to {folder}", err=True)
+    if card is None:
+        found = layout_of(folder, None)
+        say(f"{folder}: {found.format}, {len(found.classes)} classes")
+        say(f"extract its features: bench features extract --folder {folder}", err=True)
+        return
+    where, lists = locate(card, resolved(images) if images else None, None)
+    split = read_source(card, where, lists)
+    say(f"{where}: " + ", ".join(f"{len(items)} {part}" for part, items in split._asdict().items()))
