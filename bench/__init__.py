@@ -1,3 +1,3 @@
 """Noisy Prompt Bench: honest comparison of noise-robust prompt tuning for vision-language models."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -213,5 +213,5 @@ def check_threads(threads: int) -> None:
         BenchError: Fewer than one.
     """
     if threads < 1:
-        raise BenchError(f"--threads {threads} is no number of threads.", "Give 1 or more.")
+        raise BenchError(f"--threads {threads} is not a number of threads.", "Give 1 or more.")
     torch.set_num_threads(threads)

@@ -205,7 +205,7 @@ def load_plugin(path: Path) -> None:
     name = f"{PLUGIN}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"plugin '{path}' is no Python file")
+        raise ImportError(f"plugin '{path}' is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -37,7 +37,7 @@ def check_hyper_parameters(name: str) -> str:
         try:
             json.dumps(field.default, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise NotConforming(f"the default of '{field.name}', {field.default!r}, is no JSON value") from error
+            raise NotConforming(f"the default of '{field.name}', {field.default!r}, cannot be written as JSON") from error
     return "all have defaults that are JSON values"
 
 

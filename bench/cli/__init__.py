@@ -11,8 +11,8 @@ import typer
 
 from bench import __version__
 from bench.errors import ENVIRONMENT, INTERRUPTED, OK, USAGE, BenchError
+from bench.names import check_names
 from bench.output import say, tolerant
-from methods.registry import MethodNameError, UnknownMethodError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 options = {"debug": False}
@@ -47,14 +47,11 @@ def bench(
 
 def main() -> None:
     """Run the command line. Whatever goes wrong becomes one sentence and an exit code; the stack trace is for --debug."""
-    from bench.cli import commands
-
     for stream in (sys.stdout, sys.stderr):
         tolerant(stream)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:  # nohup ignores SIGHUP, and that stays so
             signal.signal(number, _stop)
-    commands.register(app)
     try:
         sys.exit(_run())
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
@@ -76,6 +73,10 @@ def main() -> None:
 
 def _run() -> int:
     """The command. What it loads may not end the program: a plugin's exit would look like success."""
+    check_names()  # before anything is imported from `methods` or `reports`
+    from bench.cli import commands
+
+    commands.register(app)
     try:
         return int(app(standalone_mode=False) or OK)
     except SystemExit as error:
@@ -95,6 +96,8 @@ def as_told(error: Exception) -> BenchError:
     """
     if isinstance(error, BenchError):
         return error
+    from methods.registry import MethodNameError, UnknownMethodError
+
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, MethodNameError | UnknownMethodError):
         return BenchError(f"{error}.")

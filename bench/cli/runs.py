@@ -26,7 +26,7 @@ JSON = typer.Option(False, "--json", help="Print JSON.")
 def _part(text: str) -> tuple[int, int]:
     i, _, n = text.partition("/")
     if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-        raise BenchError(f"--shard {text} is no part.", "Write i/n with 1 <= i <= n, such as --shard 2/8.")
+        raise BenchError(f"--shard {text} does not name a part.", "Write i/n with 1 <= i <= n, such as --shard 2/8.")
     return int(i), int(n)
 
 

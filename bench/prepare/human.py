@@ -53,7 +53,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise BenchError(f"file {path} does not exist.", "Run `bench doctor` to see which files a dataset needs.") from error
     except Exception as error:
-        raise BenchError(f"file {path} is no plain pickle of arrays ({error}).", "Fetch it again from its authors.") from error
+        raise BenchError(f"file {path} is not a plain pickle of arrays ({error}).", "Fetch it again from its authors.") from error
     if not isinstance(found, dict):
         raise BenchError(f"file {path} holds a {type(found).__name__}, not named arrays.", "Fetch it again from its authors.")
     return found

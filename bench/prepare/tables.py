@@ -190,7 +190,7 @@ def number_of(value: Any, label_of: dict[str, int], where: str, row: int) -> int
     number = isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal())
     found = named if named is not None else int(value) if number else -1
     if not 0 <= found < len(label_of):
-        raise BenchError(f"row {row} of {where} has the label {value!r}, which is no class of the card's {len(label_of)}.",
+        raise BenchError(f"row {row} of {where} has the label {value!r}, which is not one of the card's {len(label_of)}.",
                          "-1 stands for images without a label, which cannot be used; else correct the card.")  # fmt: skip
     return found
 

@@ -86,7 +86,7 @@ def test_a_hyper_parameter_that_no_specification_can_hold(add):
         __doc__ = Good.__doc__
         weight: float = float("inf")
 
-    assert "'weight', inf, is no JSON value" in failures(Broken, add)["hyper-parameters"]
+    assert "'weight', inf, cannot be written as JSON" in failures(Broken, add)["hyper-parameters"]
 
 
 def test_the_logarithm_of_a_softmax_is_not_finite(add):

@@ -138,7 +138,7 @@ def test_damaged_tables_are_told(home, tiny_model):
     middle = data / "train-00001-of-00003.parquet"
     broken(middle.unlink, "shard 1 of the 3 train shards in .* is missing")
     broken(lambda: cut(middle, -30), r"00001-of-00003\.parquet is truncated or not parquet")
-    broken(lambda: pq.write_table(table("train", [4, 5], label=[0, 3]), middle), "row 1 of .* has the label 3, which is no class")
+    broken(lambda: pq.write_table(table("train", [4, 5], label=[0, 3]), middle), "row 1 of .* has the label 3, which is not one of")
     broken(lambda: pq.write_table(table("train", [4, 5], label=[-1, 0]), middle), "row 0 of .* has the label -1")
     broken(lambda: pq.write_table(table("train", [4, 5], label=[None, 0]), middle), "row 0 of .* has the label None")
     other = table("train", [4, 5], classes=("a", "b"))

@@ -13,6 +13,7 @@ from bench.engine.outcome import Outcome
 from bench.plan import PlannedRun
 from bench.results import frame as results
 from bench.results import schema, upkeep
+from bench.results.columns import page
 from bench.results.store import Store
 from bench.runner.record import build_record
 from bench.spec import RunSpec
@@ -66,13 +67,19 @@ def test_a_column_added_later_leaves_indexes_exports_and_published_numbers_reada
 
 
 def test_an_undeclared_measurement_is_an_error_at_once():
-    spec = RunSpec.model_validate(json.loads(next(OLD.glob("runs/*/record.json")).read_text())["spec"])
-    cell = PlannedRun(spec, {"method": 1, "engine": 1, "features": "f"}, "a-b", "new")
+    asked = json.loads(next(OLD.glob("runs/*/record.json")).read_text())["spec"]
+    spec = RunSpec.model_validate(asked | {"train": None})
+    run = PlannedRun(spec, {"method": 1, "engine": 1, "features": "f"}, "a-b", "new")
     for found in ({"metrics": {"accuracy": 1.0, "belief_sharpness": 1.0}}, {"history": {"epoch": [0], "belief_sharpness": [1.0]}}):
         with pytest.raises(ValueError, match=r"'belief_sharpness' is measured, but .*schema\.py declares no such name"):
-            build_record(cell, Outcome(spec, "done", **found), {})
+            build_record(run, Outcome(spec, "done", **found), {})
 
 
 def test_what_is_copied_from_the_last_epoch_is_in_the_history_too():
     assert set(schema.LAST_EPOCH) <= set(schema.HISTORY)
     assert len({column.name for column in schema.COLUMNS}) == len(schema.COLUMNS)
+
+
+def test_the_page_of_columns_is_current():
+    text = (Path(__file__).parents[2] / "results" / "COLUMNS.md").read_text(encoding="utf-8")
+    assert text == page(), "python -m bench.results.columns > results/COLUMNS.md"
