@@ -45,6 +45,7 @@ def invalid(where: str, error: "ValidationError", known: Iterable[str]) -> Bench
     """
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(map(str, first["loc"]))
-    hint = nearest(str(first["loc"][0]), known) if first["type"] == "extra_forbidden" else "Correct the value."
+    unknown = first["type"] == "extra_forbidden"
+    hint = "Correct the value." if not unknown else nearest(key, known) if len(first["loc"]) == 1 else "Correct or remove the key."
     message = first["msg"].removeprefix("Value error, ")
     return BenchError(f"{where}: '{key}': {message}." if key else f"{where}: {message}.", hint)

@@ -6,10 +6,12 @@ import json
 import os
 import tomllib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from bench.errors import ENVIRONMENT, BenchError
 
@@ -99,6 +101,17 @@ def parse_toml(text: str, what: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers and dates that Python cannot hold
         raise BenchError(f"{what} is not valid TOML: {error}.", "Correct the file.") from error
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """A table as TOML; what is None is left out, at any depth."""
+
+    def said(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: said(item) for key, item in value.items() if item is not None}
+        return [said(item) for item in value] if isinstance(value, list) else value
+
+    return tomli_w.dumps(said(table))
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 from bench.backbones.description import describe as describe_backbone
 from bench.data.cards import load_card
-from bench.data.task import check_ready, features_version, split_of
+from bench.data.replaced import draw_halves
+from bench.data.splits import draw_few_shot
+from bench.data.task import check_ready, features_version, replaces_images, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
@@ -110,19 +112,17 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
 
 
 @lru_cache(maxsize=4096)
-def training_size(dataset: str, shots: int) -> int:
-    """Training samples of a few-shot draw."""
-    per_class: dict[int, int] = defaultdict(int)
-    for item in split_of(dataset).train:
-        per_class[item.label] += 1
-    return sum(min(count, shots) if shots else count for count in per_class.values())
+def training_size(dataset: str, shots: int, halved: bool) -> int:
+    """Training samples of a few-shot draw, whichever the seed; `halved` where noise replaces images."""
+    split = split_of(dataset)
+    return len((draw_halves(split.train, shots, 0) if halved else draw_few_shot(split, shots, 0))[0])
 
 
 def run_steps(spec: RunSpec) -> int:
     """SGD steps of a run with the engine's own batches."""
     if spec.train is None:
         return 0
-    samples, batch = training_size(spec.dataset, spec.shots), spec.train.batch_size
+    samples, batch = training_size(spec.dataset, spec.shots, replaces_images(spec.noise)), spec.train.batch_size
     whole = spec.train.drop_last and samples >= batch
     return spec.train.epochs * (samples // batch if whole else -(-samples // batch))
 

@@ -1,7 +1,6 @@
 """Which cells a full grid would have and are not there, and the grid that would run them. Nothing is imputed."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import pandas as pd
@@ -117,16 +116,3 @@ def _one_or_all(values: list[Any]) -> Any:
     for value in values:  # a list is what `reports.selection` chose from
         distinct += [one for one in (value if isinstance(value, list) else [value]) if one not in distinct]
     return distinct[0] if len(distinct) == 1 else distinct
-
-
-def toml(table: Mapping[str, Any]) -> str:
-    """A grid's table as TOML: every value inline. JSON's text, numbers and lists are TOML's; None is left out."""
-
-    def inline(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items() if v is not None) + "}"
-        if isinstance(value, list):
-            return "[" + ", ".join(map(inline, value)) + "]"
-        return json.dumps(value, ensure_ascii=False)
-
-    return "".join(f"{key} = {inline(value)}\n" for key, value in table.items() if value is not None)

@@ -5,7 +5,7 @@ import re
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.output import csv_cell
+from bench.output import csv_cell, shown
 from reports.tables import TIED, Cell, Table
 
 
@@ -30,23 +30,27 @@ def markdown(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """The numbers, unrounded; no name is a formula to a spreadsheet."""
-    return str(table.numbers.rename(index=lambda name: csv_cell(name) if isinstance(name, str) else name).to_csv())
+    """The numbers, unrounded; no name of a row or column is a formula to a spreadsheet."""
+
+    def named(name: object) -> object:
+        return csv_cell(name) if isinstance(name, str) else name
+
+    return str(table.numbers.rename(index=named, columns=named).map(named).to_csv())
 
 
 def terminal(table: Table) -> RichTable:
-    """For `rich`; text is text, whatever brackets it holds."""
-    shown = RichTable(
-        title=Text(table.title),
-        caption=Text(table.caption.replace(TIED, "Italic")),
+    """For `rich`; text is text, whatever brackets or escapes it holds."""
+    made = RichTable(
+        title=Text(shown(table.title)),
+        caption=Text(shown(table.caption.replace(TIED, "Italic"))),
         caption_justify="left",
         header_style="bold",
         title_justify="left",
     )
-    shown.add_column("method", no_wrap=True)
+    made.add_column("method", no_wrap=True)
     for column in table.heads:
-        shown.add_column(Text(column), justify="right", no_wrap=True)
+        made.add_column(Text(shown(column)), justify="right", no_wrap=True)
     style = {"best": "bold green", "tied": "italic", "": ""}
     for label, row in table.rows:
-        shown.add_row(Text(label), *(Text(c.text, style[c.mark]) for c in row))
-    return shown
+        made.add_row(Text(shown(label)), *(Text(shown(c.text), style[c.mark]) for c in row))
+    return made

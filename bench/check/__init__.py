@@ -23,12 +23,14 @@ class Finding(NamedTuple):
 
 def check(method: str, name: str) -> Finding:
     """One check of one method."""
-    if not registry.load(method).train and name not in ALWAYS:
-        return Finding(name, "skipped", "the method trains nothing")
     try:
+        if not registry.load(method).train and name not in ALWAYS:
+            return Finding(name, "skipped", "the method trains nothing")
         return Finding(name, "ok", CHECKS[name](method))
     except NotConforming as error:
         return Finding(name, "failed", str(error))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the method's code does is a finding about it
+        return Finding(name, "failed", f"it raises {type(error).__name__}: {error}")
 
 
 def check_method(method: str) -> Iterator[Finding]:

@@ -101,6 +101,8 @@ def step(method: Method, task: Task, text: Tensor, index: Tensor, epoch: int, ge
     images = task.images[1 : 1 + method.views, index]
     batch = Batch(leaf, images, task.labels[index], index, task.scale, epoch, generator)
     loss = method.loss(batch)
+    if not isinstance(loss, Tensor):
+        raise NotConforming(f"epoch {epoch}: loss() gives {type(loss).__name__}; it is a tensor [B] or a scalar")
     if loss.shape not in {(len(index),), ()}:
         raise NotConforming(f"epoch {epoch}: loss() gives {describe(loss)} for a batch of {len(index)}; it is [B] or a scalar")
     if loss.dtype != torch.float32:

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import typer
 
-from bench.cli.plugins import load_plugins
+from bench.cli.arguments import JSON, PLUGIN, load_plugins
 from bench.errors import SOME_FAILED, BenchError, nearest
 from bench.output import say
-
-PLUGIN = typer.Option([], "--plugin", help="A Python file that registers methods; may be repeated.")
 
 
 def check_method(
     name: str = typer.Argument(help="The method to check."),
     plugin: list[Path] = PLUGIN,
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Check that a method conforms: everything a contributor needs, each failure explained."""
     import torch

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
-from bench.devices import NAMES
+from bench.cli.arguments import DEVICE, path_option
 from bench.errors import SOME_FAILED
-from bench.output import say
+from bench.output import say, shown
 
 # Fixed beforehand: the first two icon tasks by name, and two of another domain, where zero-shot is weak and tuning matters.
 DATASETS = ("icons_animals_nature", "icons_arrows", "digits", "fashion_mnist")
@@ -17,8 +17,8 @@ SEEDS = (1, 2)
 
 
 def demo(
-    out: Path = typer.Option(Path("results/demo"), "--out", help="Where results and report go."),
-    device: str = typer.Option("auto", "--device", help=f"{NAMES}."),
+    out: Path = path_option(Path("results/demo"), "--out", help="Where results and report go."),
+    device: str = DEVICE,
 ) -> None:
     """Run a fixed grid on the embedded tasks and show its report (offline, under 3 minutes on 2 cores)."""
     from bench.cli.reporting import console
@@ -48,7 +48,7 @@ def demo(
     for table in made.tables[:2]:
         console().print(render.terminal(table))
     for line in made.headline[:2]:
-        console().print(line, markup=False, highlight=False)
+        console().print(shown(line), markup=False, highlight=False)
     say(f"results: {out}\nreport:  {out / 'report' / 'report.html'}")
     say(f"took {time.perf_counter() - started:.0f} s", err=True)
     if summary.failed:

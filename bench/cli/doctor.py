@@ -4,13 +4,14 @@ import json
 
 import typer
 
+from bench.cli.arguments import JSON
 from bench.errors import ENVIRONMENT, BenchError
 from bench.output import say
 
 
 def doctor(
     dataset: str = typer.Argument("", help="Only this dataset, besides the machine."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Check Python, torch, disk, weights, datasets, caches and Slurm. Exit code 3 where something is broken."""
     from bench.prepare.doctor import look

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import typer
 
+from bench.cli.arguments import path_option
 from bench.output import say
 
 
 def export(
     run_id: str = typer.Argument(help="A run of the store that kept its context (bench run --keep-context)."),
-    results: Path = typer.Option(..., "--results", help="The results folder that the run is in."),
-    out: Path = typer.Option(Path("prompt"), "--out", help="The folder to write to."),
+    results: Path = path_option(..., "--results", help="The results folder that the run is in."),
+    out: Path = path_option(Path("prompt"), "--out", help="The folder to write to."),
 ) -> None:
     """Write a run's class text features and exact prompt as files that plain open_clip users can load."""
     from bench.engine.prompt_files import write_prompt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from bench.devices import NAMES
+from bench.cli.arguments import DEVICE, JSON, path_option
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
 from bench.output import say
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
 
 CARD = typer.Argument("", help="A dataset (bench datasets), or the path of a card.")
-IMAGES = typer.Option(None, help="Image root. Default: where CoOp has it below $BENCH_DATA.")
-SPLIT = typer.Option(None, help="Split file, or the folder of the split's lists. Default: below $BENCH_DATA.")
-LABELS = typer.Option(None, help="File of human labels (CIFAR-N's .pt). Default: below $BENCH_DATA.")
+IMAGES = path_option(None, "--images", help="Image root. Default: where CoOp has it below $BENCH_DATA.")
+SPLIT = path_option(None, "--split", help="Split file, or the folder of the split's lists. Default: below $BENCH_DATA.")
+LABELS = path_option(None, "--labels", help="File of human labels (CIFAR-N's .pt). Default: below $BENCH_DATA.")
 BACKBONE = typer.Option(
     "ViT-B-16", help="open_clip's model name, local-dir:FOLDER, hf-hub:OWNER/NAME, a slug such as ViT-B-16@openai, or embedded."
 )
 PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as openai: it says which settings belong to them.")
-WEIGHTS = typer.Option(None, help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
+WEIGHTS = path_option(None, "--weights", help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
 SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
-DEVICE = typer.Option("auto", "--device", help=f"{NAMES}.")
 SHOWN = 20  # names that a message lists
 LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
@@ -131,8 +130,8 @@ def extract(
     images: Path | None = IMAGES,
     split: Path | None = SPLIT,
     labels: Path | None = LABELS,
-    folder: Path | None = typer.Option(
-        None, help="Instead of a card: class folders, parquet, Arrow or tar shards (datasets/README.md)."
+    folder: Path | None = path_option(
+        None, "--folder", help="Instead of a card: class folders, parquet, Arrow or tar shards (datasets/README.md)."
     ),
     name: str = typer.Option("", help="With --folder: what to call the dataset. Default: the folder's name."),
     template: str = typer.Option(
@@ -146,7 +145,7 @@ def extract(
     weights: Path | None = WEIGHTS,
     slug: str = SLUG,
     views: int | None = typer.Option(None, min=0, help="Augmented views of a training image. Default: the grid's, else 8."),
-    grid: Path | None = typer.Option(None, help="Encode what the runs of this grid use."),
+    grid: Path | None = path_option(None, "--grid", help="Encode what the runs of this grid use."),
     shots: list[int] = typer.Option([16], min=0, help="Without --grid: shots per class (0: all); may be repeated."),
     seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
     noise: list[str] = typer.Option([], help="Without --grid: replaced images too, as fp_symmetric=0.5."),
@@ -203,7 +202,7 @@ def extract(
 @app.command()
 def verify(
     card: str = typer.Argument("", help="Only this dataset's."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Read all cached features and tell which are truncated, altered or made from something else."""
     from bench.prepare.caches import caches, problems
@@ -226,9 +225,11 @@ def verify(
 @app.command("import")
 def import_(
     card: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
-    train: Path = typer.Option(help="Dump of the training images: .npz, .pt, .parquet, or a folder of clip-retrieval."),
-    test: Path = typer.Option(help="Dump of the test images."),
-    val: Path | None = typer.Option(None, help="Dump of the validation images, where the split has such."),
+    train: Path = path_option(
+        ..., "--train", help="Dump of the training images: .npz, .pt, .parquet, or a folder of clip-retrieval."
+    ),
+    test: Path = path_option(..., "--test", help="Dump of the test images."),
+    val: Path | None = path_option(None, "--val", help="Dump of the validation images, where the split has such."),
     images: Path | None = IMAGES,
     split: Path | None = SPLIT,
     labels: Path | None = LABELS,
@@ -262,7 +263,7 @@ def import_(
 def export_(
     dataset: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
     backbone: str = typer.Option(help="The slug that grids call the backbone."),
-    out: Path = typer.Option(help="The folder that gets train, val and test."),
+    out: Path = path_option(..., "--out", help="The folder that gets train, val and test."),
     form: Literal["npz", "parquet"] = typer.Option("npz", "--format", help="What to write."),
 ) -> None:
     """Write cached features where other programs read them: the clean view, with labels, paths and class names."""
@@ -271,7 +272,7 @@ def export_(
 
     for part, items in split_of(dataset)._asdict().items():
         if items and (features_folder(dataset, backbone) / part).is_dir():
-            path = resolved(out) / f"{part}.{form}"
+            path = out / f"{part}.{form}"
             number = export_dump(dataset, backbone, part, path)
             say(f"{path}: {number} of {len(items)} images")
         elif items:

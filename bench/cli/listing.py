@@ -5,13 +5,14 @@ import json
 
 import typer
 
+from bench.cli.arguments import JSON
 from bench.errors import BenchError, nearest
 from bench.output import say
 
 
 def methods(
     name: str = typer.Argument("", help="Show one method in full: paper, defaults, deviations."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """List the registered methods, or show one in full."""
     from methods.registry import defaults, listings, load
@@ -30,7 +31,7 @@ def methods(
             say(f"{item.name:{width}}  {item.summary}")
 
 
-def datasets(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+def datasets(as_json: bool = JSON) -> None:
     """List the dataset cards."""
     from bench.data.cards import card_paths, load_card
 

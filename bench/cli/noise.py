@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.cli.arguments import path_option
 from bench.files import write_json
 from bench.output import say
 
@@ -27,7 +28,7 @@ def noise(
     seed: int = typer.Option(1, min=0, help="The run's seed."),
     shots: int = typer.Option(16, min=0, help="Shots per class; 0: all."),
     backbone: str = typer.Option("embedded", help="Whose features; the labels depend on it under instance and confusion only."),
-    out: Path | None = typer.Option(None, help="Write the images with their true and given labels here (JSON)."),
+    out: Path | None = path_option(None, "--out", help="Write the images with their true and given labels here (JSON)."),
 ) -> None:
     """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
     from bench.data.load import load_run

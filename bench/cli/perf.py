@@ -4,13 +4,14 @@ import json
 
 import typer
 
+from bench.cli.arguments import JSON
 from bench.output import say
 
 
 def perf(
     threads: int = typer.Option(1, "--threads", help="Threads of torch."),
     repeats: int = typer.Option(5, "--repeats", min=1, help="Timed rounds; medians are printed."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
     from bench import perf as timing

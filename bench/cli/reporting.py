@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.cli.arguments import JSON, path_argument, path_option
+from bench.cli.arguments import pairs as key_values
 from bench.errors import WORSE, BenchError
-from bench.files import write_text
+from bench.files import toml_text, write_text
+from bench.output import say
+from bench.output import shown as shown_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console
 
-RESULTS = typer.Argument(help="A results folder, or an exported .parquet file.")
+    from bench.results.frame import Results
+
+RESULTS = path_argument("A results folder, or an exported .parquet file.")
 
 
 def console() -> "Console":
@@ -22,17 +28,6 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def _pairs(option: str, texts: list[str]) -> dict[str, list[str]]:
-    """`key=value` texts as a mapping from keys to all their values."""
-    values: dict[str, list[str]] = {}
-    for text in texts:
-        if "=" not in text:
-            raise BenchError(f"{option} '{text}' is not of the form key=value.")
-        key, value = text.split("=", 1)
-        values.setdefault(key, []).append(value)
-    return values
 
 
 def _listed(text: str) -> list[str]:
@@ -63,9 +58,16 @@ def _curves(path: Path | None) -> "DataFrame | None":
     return curves
 
 
+def _say_passed_over(*loaded: "Results") -> None:
+    """Name what could not be read of the results."""
+    for results in loaded:
+        for damaged in results.passed_over:
+            say(f"passed over: {damaged}", err=True)
+
+
 def report(
     results: Path = RESULTS,
-    out: Path = typer.Option(Path("report"), "--out", help="The folder to write to."),
+    out: Path = path_option(Path("report"), "--out", help="The folder to write to."),
     control: str = typer.Option("coop_ce", "--control", help="The method that all others are tested against."),
     methods: str = typer.Option("", "--methods", help="Only these methods, in this order, separated by commas."),
     noise: str = typer.Option("", "--noise", help="The noise protocol that ranks (default: symmetric)."),
@@ -88,7 +90,7 @@ def report(
     formats: str = typer.Option("png", "--formats", help="Of the figures: png, pdf, svg, separated by commas."),
     columns: str = typer.Option("", "--columns", help="Columns of the leaderboard, separated by commas."),
     pairs: bool = typer.Option(False, "--pairs", help="Test all pairs of methods as well."),
-    curves: Path | None = typer.Option(None, "--curves", help="A CSV file from `bench curves`, for the figure of gradients."),
+    curves: Path | None = path_option(None, "--curves", help="A CSV file from `bench curves`, for the figure of gradients."),
     as_json: bool = typer.Option(False, "--json", help="Print the leaderboard as JSON."),
 ) -> None:
     """Tables, figures, statistics and a page from stored runs."""
@@ -96,13 +98,13 @@ def report(
     from reports import render
     from reports.analysis import Choices, analyse
     from reports.board import checked_columns
-    from reports.completeness import IncompleteError, toml
+    from reports.completeness import IncompleteError
     from reports.paper import Layout
     from reports.report import Extras, write
 
     shown = checked_columns(columns)
-    names = {label: shown_as[-1] for label, shown_as in _pairs("--name", name).items()}
-    kept = _pairs("--where", where)
+    names = {label: shown_as[-1] for label, shown_as in key_values("--name", name).items()}
+    kept = key_values("--where", where)
     choices = Choices(control, noise, margin, allow_missing, select, with_oracles, kept, names, _listed(methods), mixed, group)  # type: ignore[arg-type]  # it checks them
     layout = Layout(_listed(datasets), _numbers("--rates", rates), digits, spread, text_width)  # type: ignore[arg-type]  # so does it
     command = shlex.join(["bench", *sys.argv[1:]])
@@ -112,7 +114,7 @@ def report(
         analysis = analyse(loaded.frame, choices)
     except IncompleteError as error:
         grid = out / "missing.toml"
-        write_text(grid, toml(error.grid))
+        write_text(grid, toml_text(error.grid))
         raise BenchError(
             error.message,
             f"{error.hint}\nThis runs them: bench run {shlex.quote(str(grid))} --out {shlex.quote(str(results))}",
@@ -120,57 +122,61 @@ def report(
         ) from error
     made = write(loaded, analysis, out, extras)
     if as_json:
-        typer.echo(made.tables[0].numbers.reset_index().to_json(orient="records"))
+        say(made.tables[0].numbers.reset_index().to_json(orient="records"))
         return
     for table in made.tables[:2]:
         console().print(render.terminal(table))
     for line in made.headline:
-        console().print(line, markup=False, highlight=False)
-    for damaged in loaded.passed_over:
-        typer.echo(f"passed over: {damaged}", err=True)
+        console().print(shown_text(line), markup=False, highlight=False)
+    _say_passed_over(loaded)
     for note in analysis.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"report: {made.folder}", err=True)
+        say(f"note: {note}", err=True)
+    say(f"report: {made.folder}", err=True)
 
 
 def compare(
-    a: Path = typer.Argument(help="The reference, or before: a results folder or an exported .parquet file."),
-    b: Path = typer.Argument(help="Yours, or after."),
+    a: Path = path_argument("The reference, or before: a results folder or an exported .parquet file."),
+    b: Path = path_argument("Yours, or after."),
     margin: float = typer.Option(0.5, "--margin", help="Accuracy points that count as practically equal."),
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""
     import json
 
+    from bench.results.frame import load
     from reports import comparison, render
 
-    found = comparison.compare(a, b, margin, _pairs("--where", where))
+    loaded = load(a), load(b)
+    found = comparison.compare(*loaded, margin, key_values("--where", where))
     if as_json:
         rows = json.loads(found.methods.reset_index().to_json(orient="records"))
-        typer.echo(json.dumps({"methods": rows, "changes": found.changes, "notes": found.notes, "worse": found.worse}))
+        say(json.dumps({"methods": rows, "changes": found.changes, "notes": found.notes, "worse": found.worse}))
     else:
         console().print(render.terminal(comparison.comparison_table(found)))
         for line in found.changes or ["nothing changed in the specification of these cells"]:
-            typer.echo(line)
+            say(line)
+    _say_passed_over(*loaded)
     for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     if found.worse:
-        typer.echo(f"significantly worse: {', '.join(found.worse)}", err=True)
+        say(f"significantly worse: {', '.join(found.worse)}", err=True)
         raise typer.Exit(WORSE)
 
 
 def reproduce(
     results: Path = RESULTS,
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_json: bool = JSON,
 ) -> None:
     """One's own runs beside the published numbers that were imported, and what in the protocols differs."""
     from bench.results.frame import load
     from reports import cells, render, reproduction
 
-    found = reproduction.beside_print(cells.where(load(results).frame, _pairs("--where", where)))
+    loaded = load(results)
+    found = reproduction.beside_print(cells.where(loaded.frame, key_values("--where", where)))
     if as_json:
-        typer.echo(found.to_json(orient="records"))
+        say(found.to_json(orient="records"))
     else:
         console().print(render.terminal(reproduction.reproduction_table(found)))
+    _say_passed_over(loaded)

@@ -2,25 +2,27 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from bench.cli.plugins import load_plugins
-from bench.devices import NAMES
+from bench.cli.arguments import DEVICE, JSON, PLUGIN, load_plugins, pairs, path_argument, path_option
+from bench.devices import check_name
 from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
+from bench.files import resolved
 from bench.output import say
 
 if TYPE_CHECKING:
+    from bench.grid import Grid
     from bench.plan import Plan
-    from bench.runner.slurm import ShardJob
+    from bench.runner.job import ShardJob
+    from bench.runner.schedulers import Scheduler
 
-GRID = typer.Argument(help="The grid file (TOML).")
-OUT = typer.Option(None, "--out", help="Results folder; default results/<the grid's name>.")
-PLUGIN = typer.Option([], "--plugin", help="A Python file that registers methods; may be repeated.")
+GRID = path_argument("The grid file (TOML).")
+OUT = path_option(None, "--out", help="Results folder; default results/<the grid's name>.")
 SHARD = typer.Option("1/1", "--shard", help="Only part i of n, as i/n: for schedulers of one's own.")
 RETRY = typer.Option(False, "--retry-failed", help="Run failed runs again.")
-JSON = typer.Option(False, "--json", help="Print JSON.")
+MINUTES = 120  # a job's time limit on a cluster
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -28,6 +30,11 @@ def _part(text: str) -> tuple[int, int]:
     if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
         raise BenchError(f"--shard {text} does not name a part.", "Write i/n with 1 <= i <= n, such as --shard 2/8.")
     return int(i), int(n)
+
+
+def _root(out: Path | None, grid: "Grid") -> Path:
+    """The results folder: as given, else after the grid."""
+    return out or resolved(Path("results") / grid.name)
 
 
 def plan(
@@ -45,7 +52,7 @@ def plan(
 
     load_plugins(plugin)
     asked = read_grid(grid)
-    made = make_plan(asked, Store(out or Path("results") / asked.name), retry_failed=retry_failed, part=_part(shard))
+    made = make_plan(asked, Store(_root(out, asked)), retry_failed=retry_failed, part=_part(shard))
     if as_json:
         say(json.dumps(describe(made)))
     else:
@@ -77,24 +84,19 @@ def run(
     plugin: list[Path] = PLUGIN,
     dry_run: bool = typer.Option(False, "--dry-run", help="Only show the plan."),
     shard: str = SHARD,
-    device: str = typer.Option("auto", "--device", help=f"{NAMES}."),
+    device: str = DEVICE,
     workers: int | None = typer.Option(None, "--workers", min=1, help="Worker processes on the CPU; default one per core."),
     stack: int | None = typer.Option(None, "--stack", min=1, help="Most runs that train as one stack."),
     keep_context: bool = typer.Option(False, "--keep-context", help="Store the learned context tokens too."),
     retry_failed: bool = RETRY,
     stall: float = typer.Option(900.0, "--stall", min=1.0, help="Seconds without progress after which a worker is stopped."),
     as_json: bool = typer.Option(False, "--json", help="Print progress as JSON events."),
-    on: str = typer.Option("here", "--on", help="here, or slurm: submit an array of jobs."),
-    shards: int = typer.Option(16, "--shards", min=1, help="Slurm: jobs of the array."),
-    time: int = typer.Option(120, "--time", help="Slurm: time limit of a job in minutes."),
-    slurm: list[str] = typer.Option(
-        [], "--slurm", help="Slurm: any other option of sbatch as name=value, e.g. account=lab; repeatable."
+    on: str = typer.Option("here", "--on", help="here, or a cluster's scheduler (slurm): submit an array of jobs."),
+    shards: int = typer.Option(16, "--shards", min=1, help="On a cluster: jobs of the array, at most."),
+    option: list[str] = typer.Option(
+        [], "--option", help=f"On a cluster: time=MINUTES of a job ({MINUTES}), and sbatch's own as partition=gpu; repeatable."
     ),
-    partition: str = typer.Option("", "--partition", help="Slurm: the partition."),
-    gpus: int = typer.Option(0, "--gpus", min=0, help="Slurm: GPUs of a job."),
-    cpus: int = typer.Option(1, "--cpus", min=1, help="Slurm: cores of a job."),
-    parallel: int = typer.Option(256, "--parallel", min=1, help="Slurm: jobs that may run at once."),
-    wait: bool = typer.Option(False, "--wait", help="Slurm: wait for the jobs, and submit again what they left."),
+    wait: bool = typer.Option(False, "--wait", help="On a cluster: wait for the jobs, and submit again what they left."),
 ) -> int:
     """Run what is missing of a grid. Starting again continues."""
     if dry_run:
@@ -105,16 +107,18 @@ def run(
 
     load_plugins(plugin)
     asked = read_grid(grid)
-    root = out or Path("results") / asked.name
-    if on == "slurm":
-        from bench.runner.slurm import ShardJob
-
-        job = ShardJob(asked, root.resolve(), time, tuple(path.resolve() for path in plugin), device, keep_context, retry_failed)
-        options = {"gpus_per_node": gpus or None, "partition": partition or None}
-        options |= {"cpus_per_task": cpus, "array_parallelism": parallel, **dict(_pair(text) for text in slurm)}
-        return _on_slurm(job, shards, {key: value for key, value in options.items() if value is not None}, wait)
+    root = _root(out, asked)
+    asked_of = {key.replace("-", "_"): values[-1] for key, values in pairs("--option", option).items()}
     if on != "here":
-        raise BenchError(f"--on {on} is unknown.", "Write here or slurm; for other schedulers use --shard i/n.")
+        from bench.runner.job import ShardJob
+        from bench.runner.schedulers import scheduler
+
+        cluster = scheduler(on)
+        check_name(device)
+        job = ShardJob(asked, root, _minutes(asked_of), tuple(plugin), device, keep_context, retry_failed)
+        return _on_cluster(cluster, job, shards, asked_of, wait)
+    if asked_of:
+        raise BenchError("--option has no meaning under --on here.", "Write --on slurm, or leave it out.")
     summary = run_grid(
         asked, root, plugins=plugin, device=device, workers=workers, part=_part(shard), stack=stack, keep_context=keep_context,
         retry_failed=retry_failed, stall=stall, style="json" if as_json else "auto",
@@ -126,38 +130,40 @@ def run(
     return summary.code
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BenchError(f"--slurm {text} is not name=value.", "Write e.g. --slurm account=lab.")
-    return name.replace("-", "_"), value
+def _minutes(options: dict[str, str]) -> int:
+    """A job's time limit, taken out of the options."""
+    minutes = options.pop("time", str(MINUTES))
+    if not minutes.isdecimal():
+        raise BenchError(f"--option time={minutes} is not a number of minutes.", "Write e.g. --option time=240.")
+    return int(minutes)
 
 
-def _on_slurm(job: "ShardJob", shards: int, options: dict[str, Any], wait: bool) -> int:
+def _on_cluster(cluster: "Scheduler", job: "ShardJob", shards: int, options: dict[str, str], wait: bool) -> int:
     """Submit; and where asked, wait and submit again as long as that gets runs done."""
     from bench.plan import make_plan
     from bench.results.store import Store
-    from bench.runner import queue, slurm
+    from bench.runner import schedulers
 
     while True:
-        ids = slurm.submit(job, shards, options)
+        ids = schedulers.submit(cluster, job, shards, options)
         say(f"{len(ids)} jobs submitted: {' '.join(ids)}" if ids else "nothing to submit")
         if ids and not wait:
             say(f"`bench status {job.root}` shows the queue and the results", err=True)
             return OK
         left = make_plan(job.grid, Store(job.root), retry_failed=job.retry_failed).counts["to_run"]
-        queue.wait(job.root)
+        schedulers.wait(job.root)
         job.retry_failed = False
         counts = make_plan(job.grid, Store(job.root)).counts
         say(f"{counts['done']} of {counts['total']} runs done, {counts['failed']} failed, {counts['to_run']} missing", err=True)
         if not counts["to_run"]:
             return SOME_FAILED if counts["failed"] else INCOMPLETE if counts["unavailable"] else OK
         if counts["to_run"] == left:
-            raise BenchError("the jobs ended without finishing a run.", f"Their logs are in {job.root}/slurm.", INCOMPLETE)
+            logs = job.root / cluster.name
+            raise BenchError("the jobs ended without finishing a run.", f"Their logs are in {logs}.", INCOMPLETE)
 
 
 def status(
-    results: Path = typer.Argument(help="A results folder."),
+    results: Path = path_argument("A results folder."),
     as_json: bool = JSON,
 ) -> int:
     """Show what a results folder holds, what is missing, what is running and what failed."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bench.cli.arguments import path_argument, path_option
 from bench.errors import OK, SOME_FAILED, BenchError
 from bench.output import say
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from bench.results.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Look after a results folder: verify, gc, export.")
-RESULTS = typer.Argument(help="A results folder.")
+RESULTS = path_argument("A results folder.")
 
 
 def _store(results: Path) -> "Store":
@@ -58,7 +59,7 @@ def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="R
 @app.command()
 def export(
     results: Path = RESULTS,
-    out: Path = typer.Option(..., "--out", help="The folder to write results.parquet and manifest.json to."),
+    out: Path = path_option(..., "--out", help="The folder to write results.parquet and manifest.json to."),
     grid: str = typer.Option("", "--grid", help="Only the runs of the grid of this name."),
 ) -> None:
     """Write all results as one Parquet file with a manifest, to commit or to send. It loads like a results folder."""
@@ -71,8 +72,8 @@ def export(
 
 
 def import_csv(
-    file: Path = typer.Argument(help="A CSV file: method, dataset, accuracy, citation[, noise, rate, backbone, shots, seed, …]."),
-    results: Path = typer.Argument(help="The results folder to add them to."),
+    file: Path = path_argument("A CSV file: method, dataset, accuracy, citation[, noise, rate, backbone, shots, seed, …]."),
+    results: Path = path_argument("The results folder to add them to."),
 ) -> None:
     """Add numbers that others have published. They are marked as published everywhere and never mixed with runs."""
     from bench.results.exchange import import_published

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, invalid, nearest
 from bench.files import parse_toml, read_text, resolved
 from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
@@ -153,6 +153,4 @@ def parse_card(text: str, path: Path) -> Card:
     try:
         return Card.model_validate(parse_toml(text, f"dataset card {path}"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BenchError(f"dataset card {path}: '{where}': {first['msg']}.", nearest(where, Card.model_fields)) from error
+        raise invalid(f"dataset card {path}", error, Card.model_fields) from error

@@ -124,7 +124,7 @@ def _open_block(folder: Path, block: Mapping[str, Any], tail: tuple[int, int]) -
     hint = f"Remove the folder. {_extract_hint(folder)}"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BenchError(f"The feature file {path} cannot be opened: {error}.", hint, ENVIRONMENT) from None
     expected = (block["rows"], *tail)
     if array.shape != expected or array.dtype != np.float16:

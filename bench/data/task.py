@@ -178,10 +178,15 @@ class Images(NamedTuple):
     val: list[Item]
 
 
+def replaces_images(noise: NoiseSpec) -> bool:
+    """Whether images give way under a noise, so that the shots come from the halves of their classes."""
+    return noise.rate > 0 and protocol_of(noise.protocol).replaces is not None
+
+
 def draw_images(card: Card, split: Split, shots: int, seed: int, noise: NoiseSpec) -> Images:
     """Which images a run uses, before any feature is read."""
     sampled, val = draw_few_shot(split, shots, seed)
-    if noise.rate == 0 or not protocol_of(noise.protocol).replaces:
+    if not replaces_images(noise):
         return Images(sampled, sampled, val)
     sampled, spare = draw_halves(split.train, shots, seed)
     train = replace_images(noise.protocol, sampled, spare, len(card.classes), noise.rate, derive(seed, card.name))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors.numpy import load as load_arrays
 from safetensors.torch import save_file
 
@@ -46,7 +47,11 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
     if not kept.is_file():
         raise BenchError(f"run {run_id} kept no context.", "Run it again with `bench run … --keep-context` into another folder.")
     record = store.read(run_id)
-    spec = RunSpec.model_validate(record["spec"])
+    try:
+        spec = RunSpec.model_validate(record["spec"])
+    except ValidationError as error:
+        hint = "Run it again with this version, with --keep-context."
+        raise BenchError(f"run {run_id} says what it trained as an earlier version did.", hint) from error
     assert spec.train is not None
     if spec.method.tunes != "prompt":
         raise BenchError(f"run {run_id} learned no prompt, but a {spec.method.tunes}.", f"Its parameters are in {kept}.")

@@ -1,6 +1,5 @@
 """What a user's folder is: which of the known layouts, what its classes are called, and which of its files are in no part."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 from bench.data.cards import Card, Format, load_card, parse_card
 from bench.data.splits import Split
 from bench.errors import BenchError
-from bench.files import is_utf8, read_text, resolved
+from bench.files import is_utf8, read_text, resolved, toml_text
 from bench.paths import datasets_root, features_root
 from bench.prepare.csv_lists import csv_rows
 from bench.prepare.folders import SUFFIXES, folders_of, parts_of
@@ -87,8 +86,7 @@ def folder_card(folder: Path, name: str, template: str = "", table: Path | None 
     templates = [template] if template else found.templates
     values = {"name": name, "title": f"Images of {folder.name}", "templates": templates, "classes": found.classes}
     source = {"format": found.format, "images": str(folder), "split": str(table or ""), "make_test": make_test}
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in (*values.items(), *source.items())]
-    text = "".join([*lines[: len(values)], "\n[source]\n", *lines[len(values) :]])
+    text = toml_text({**values, "source": source})
     card = parse_card(text, Path(f"of '{name}'"))
     path = features_root() / name / "card.toml"
     # The folder may have been moved since: where it lies, and what it is called there, is not what the dataset is.

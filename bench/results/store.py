@@ -29,6 +29,12 @@ from bench.results.schema import SCHEMA_VERSION
 Record = dict[str, Any]
 RUN_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 ATTEMPT = re.compile(RUN_ID.pattern + r"\.[1-9][0-9]*")
+FILES = {  # what the files in the store's other folders are called
+    "claims": re.compile(rf"{RUN_ID.pattern}|.+\.(owner|new)"),
+    "tmp": re.compile(rf"({RUN_ID.pattern}|probe)-[0-9a-f]+"),
+    "published": re.compile(r".+\.parquet"),
+    "slurm": re.compile(r"jobs\.jsonl|[0-9]+.*|submission_file_.*"),
+}
 OWN = ("runs", "failed", "tmp", "claims", "grids", "logs", "slurm", "published", "slurm/jobs.jsonl")
 
 
@@ -137,9 +143,12 @@ class Store:
         return {name.partition(".")[0] for name in named(self.failed, ATTEMPT)} - self.done()
 
     def strays(self) -> list[Path]:
-        """What lies among the runs and is not named as one, or is a link."""
+        """What lies in the store's folders and is none of its own: among the runs what is not named as one, or is a link."""
         places = ((self.runs, RUN_ID), (self.failed, ATTEMPT))
-        return sorted(folder / name for folder, form in places for name in named(folder, form, stray=True))
+        found = [folder / name for folder, form in places for name in named(folder, form, stray=True)]
+        for folder, form in FILES.items():
+            found += [path for path in (self.root / folder).glob("*") if not form.fullmatch(path.name)]
+        return sorted(found)
 
     def grids(self) -> dict[str, dict[str, Any]]:
         """What `bench run` was asked for, by the grid's name; files that say nothing of the kind are passed over."""

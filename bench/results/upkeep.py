@@ -24,7 +24,7 @@ def verify(store: Store) -> list[str]:
     for name in sorted(named(store.failed, ATTEMPT)):
         problems += _verify_run(store.failed / name, name.partition(".")[0], {})
     problems += damaged_tables(store, digests)
-    problems += [f"{path}: not a run's folder; it is passed over" for path in store.strays()]
+    problems += [f"{path}: not the store's own; it is passed over" for path in store.strays()]
     grids = {path for path in (store.root / "grids").glob("*") if path.suffix != ".json" or path.stem not in store.grids()}
     return problems + [f"{path}: not what `bench run` was asked for; it is passed over" for path in sorted(grids)]
 

@@ -6,7 +6,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.results.store import Store
 from bench.runner.claims import running
-from bench.runner.queue import queued
+from bench.runner.schedulers import queued
 
 SHOWN = 10  # failures listed
 
@@ -62,7 +62,7 @@ def _failure(store: Store, run_id: str) -> dict[str, Any]:
 def status_text(found: dict[str, Any]) -> str:
     """The status for people."""
     lines = [f"{found['results']}: {found['done']} runs done, {found['failed']} failed, {found['running']} in flight"]
-    lines += [f"  Slurm jobs: {count} {state.lower()}" for state, count in found["queue"].items()]
+    lines += [f"  jobs: {count} {state.lower()}" for state, count in found["queue"].items()]
     for grid in found["grids"]:
         lines.append(
             f"  grid {grid['name']}: {grid['done']} of {grid['total']} done, {grid['failed']} failed, {grid['missing']} missing"

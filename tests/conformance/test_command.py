@@ -5,8 +5,10 @@ import json
 import pytest
 import typer
 
+from bench.check import check
 from bench.cli import commands
 from bench.errors import BenchError
+from methods import registry
 
 
 def run(capsys, *arguments):
@@ -27,6 +29,28 @@ def test_the_command_checks_a_plugin(tmp_path, capsys, own_registry):
     assert code == 1
     assert states["extreme logits"] == states["documented"] == "failed"
     assert states["class permutation"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise RuntimeError('no such luck')", "it raises RuntimeError: no such luck"),
+        ("return None", "loss() gives NoneType"),
+        ("raise SystemExit(0)", "it raises SystemExit: 0"),
+    ],
+)
+def test_whatever_a_loss_does_is_a_finding(tmp_path, own_registry, body, says):
+    plugin = tmp_path / "worse.py"
+    plugin.write_text(
+        'from methods import Method, register\n\n\n@register("worse")\nclass Worse(Method):\n    """Worse."""\n\n'
+        f"    def loss(self, batch):\n        {body}\n"
+    )
+    registry.load_plugin(plugin)
+    for name in ("extreme logits", "inputs untouched"):
+        finding = check("worse", name)
+        assert finding.state == "failed", finding
+        assert says in finding.reason
+    assert check("worse", "same seed").state == "failed"
 
 
 def test_the_command_suggests_a_name(capsys):

@@ -130,12 +130,19 @@ def edit_manifest(**changes):
         (edit_manifest(inputs={}), "fingerprint"),
         (edit_manifest(paths=["a", "b"]), "2 images but 5 rows"),
         (edit_manifest(paths=["a", "a", "b", "c", "d"]), "twice"),
+        (lambda folder: (folder / "block-0000.npy").write_bytes(b""), "altered or truncated"),
         (shutil.rmtree, "No features"),
     ],
 )
 def test_damage_is_found_and_named(folder, damage, words):
     damage(folder)
     assert any(words in problem for problem in verify_features(folder))
+
+
+def test_an_empty_block_cannot_be_opened(folder):
+    (folder / "block-0000.npy").write_bytes(b"")
+    with pytest.raises(BenchError, match="cannot be opened"):
+        open_features(folder)
 
 
 def test_the_fingerprint_is_of_the_inputs_in_any_order():

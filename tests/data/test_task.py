@@ -143,22 +143,20 @@ def test_features_of_other_weights_than_the_backbones_are_refused(animals):
             features_version("animals", "tiny")
 
 
-def test_the_noise_command_shows_what_runs_get(animals, monkeypatch):
+def test_the_noise_command_shows_what_runs_get(animals, capsys):
     from bench.cli import noise as command
 
-    printed = []
-    monkeypatch.setattr(command.typer, "echo", printed.append)
     out = animals / "labels.json"
     command.noise("animals", "fp_symmetric", 0.5, seed=1, shots=4, backbone="tiny", out=out)
     data, shown = load_run(spec("fp_symmetric", 0.5)), json.loads(out.read_text())
-    assert printed == [f"12 images, 50.00 % wrong labels, hash {data.noise_digest}"]
+    assert capsys.readouterr().out == f"12 images, 50.00 % wrong labels, hash {data.noise_digest}\n"
     assert shown["hash"] == data.noise_digest
     classes = load_card("animals").classes
     assert [(row["path"], row["true"], row["given"]) for row in shown["images"]] == [
         (path, classes[t], classes[g]) for path, t, g in zip(data.paths, data.true, data.given, strict=True)
     ]
     command.noise("animals", "confusion", 0.5, seed=1, shots=4, backbone="tiny", out=None)
-    assert "no method can tell" in printed[-1]
+    assert "no method can tell" in capsys.readouterr().out
     with pytest.raises(BenchError, match="outside"):
         command.noise("animals", "pairflip", 2.0, seed=1, shots=4, backbone="tiny", out=None)
     with pytest.raises(BenchError, match="no noise protocol"):

@@ -102,7 +102,7 @@ def test_a_plugin_cannot_take_the_name_of_another_package(tmp_path, package):
     ids=["missing", "syntax", "raises", "name"],
 )
 def test_a_wrong_plugin_is_one_sentence(tmp_path, text, message):
-    from bench.cli.plugins import load_plugins
+    from bench.cli.arguments import load_plugins
     from bench.errors import BenchError
 
     path = tmp_path / "wrong.py"

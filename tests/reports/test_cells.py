@@ -69,11 +69,13 @@ def test_a_missing_zero_shot_run_is_missing_too(sim):
 def test_the_grid_of_missing_cells_asks_for_them(sim):
     import tomllib
 
+    from bench.files import toml_text
+
     frame = sim.simulate(3, 4, 2)
     frame.loc[frame["method"] == "gce", "params"] = json.dumps({"q": 0.7, "mode": 'a "b"', "none": None, "inner": {"x": True}})
     hole = (frame["method"] == "gce") & (frame["dataset"] == "food") & (frame["seed"] == 2) & (frame["rate"] < 0.5)
     runs = cells.spread(sim.comparable(frame[~hole]))
-    grid = tomllib.loads(completeness.toml(completeness.missing_grid(runs, completeness.missing(runs))))
+    grid = tomllib.loads(toml_text(completeness.missing_grid(runs, completeness.missing(runs))))
     assert grid["methods"] == [{"name": "gce", "q": 0.7, "mode": 'a "b"', "inner": {"x": True}}]
     assert grid["datasets"] == ["food"]
     assert grid["seeds"] == [2]

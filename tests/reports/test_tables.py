@@ -1,6 +1,7 @@
 """The numbers, marks and escapes of the tables."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -193,3 +194,13 @@ def test_the_leaderboard_holds_both_differences(sim):
         gce - frame.loc[frame["method"] == "zero_shot", "accuracy"].mean()
     )
     assert shown.loc["gce", ["low", "difference", "high"]].is_monotonic_increasing
+
+
+def test_names_are_neither_escapes_nor_formulas():
+    from rich.console import Console
+
+    table, console = small("\x1b[2Jx"), Console(file=io.StringIO(), width=120)
+    console.print(render.terminal(table))
+    assert "\x1b[2J" not in console.file.getvalue()
+    numbers = pd.DataFrame({"=1+1": [1.5]}, index=["@SUM(A1)"])
+    assert render.csv(dataclasses.replace(table, numbers=numbers)).splitlines() == [",'=1+1", "'@SUM(A1),1.5"]

@@ -12,7 +12,7 @@ from bench.results import frame as results
 from bench.results import upkeep
 from bench.results.store import OWN, Store, digest_of
 from bench.runner.claims import Claims, running
-from bench.runner.queue import noted_jobs
+from bench.runner.schedulers import noted_jobs
 from bench.runner.status import read_status
 from bench.spec import run_id_of
 
@@ -98,7 +98,7 @@ def test_stray_files_stop_no_command_and_are_named(store):
     loaded = results.load(store.root)
     assert len(loaded.frame) == 5
     assert len(loaded.passed_over) == 2
-    assert noted_jobs(store.root) == ["7"]
+    assert noted_jobs(store.root, "slurm") == ["7"]
     status = read_status(store.root)
     assert (status["failed"], status["grids"], status["running"]) == (1, [], 0)
     Claims(store.root).close()
@@ -112,8 +112,13 @@ def test_stray_files_stop_no_command_and_are_named(store):
         "bad.json",
         "bad.parquet",
         "failed/.ipynb_checkpoints",
+        "claims/.DS_Store",
+        "slurm/.DS_Store",
+        "published/.DS_Store",
+        "published/.ipynb_checkpoints",
     ):
         assert name in problems
+    assert "jobs.jsonl" not in problems
 
 
 def test_a_damaged_failure_is_listed_all_the_same(store):

@@ -11,6 +11,7 @@ from bench.engine.outcome import stack_key
 from bench.grid import Grid
 from bench.plan import cell_text, describe, make_plan, method_label, run_steps
 from bench.results.store import Store
+from bench.spec import NoiseSpec
 
 
 @pytest.fixture
@@ -90,6 +91,18 @@ def test_steps_are_epochs_times_batches(grid, store):
     for batch, drop, batches in [(32, True, 1), (4, True, 1), (4, False, 2), (3, True, 2)]:
         changed = train.model_copy(update={"batch_size": batch, "drop_last": drop, "epochs": 7})
         assert run_steps(spec.model_copy(update={"train": changed})) == 7 * batches, (samples, batch, drop)
+
+
+def test_where_images_are_replaced_every_class_has_all_its_shots(grid, store):
+    """As many samples as the run's own data have; classes of the small card have fewer images than half of these shots need."""
+    from bench.data.task import draw_images, load_card, split_of
+
+    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.train)
+    for shots, rate in ((0, 0.5), (2, 0.5), (2, 0.0), (50, 0.5), (50, 0.0)):
+        noise = NoiseSpec(protocol="fp_symmetric", rate=rate)
+        drawn = draw_images(load_card(spec.dataset), split_of(spec.dataset), shots, 3, noise).train
+        train = spec.train.model_copy(update={"batch_size": 1, "epochs": 1})
+        assert run_steps(spec.model_copy(update={"shots": shots, "noise": noise, "train": train})) == len(drawn), (shots, rate)
 
 
 def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):

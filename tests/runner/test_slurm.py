@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from bench.errors import BenchError
 from bench.plan import make_plan
 from bench.results.store import Store
-from bench.runner import queue, slurm
-from bench.runner.slurm import ShardJob, submit
+from bench.runner import job as jobs
+from bench.runner import schedulers, slurm
+from bench.runner.job import ShardJob
 from bench.runner.status import read_status
 
 HERE = Path(__file__).parent
@@ -38,6 +40,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch):
     node("resume")
 
 
+def submit(job: ShardJob, shards: int, options: Mapping[str, str] | None = None) -> list[str]:
+    return schedulers.submit(schedulers.scheduler("slurm"), job, shards, options or {})
+
+
 def node(state: str) -> None:
     name = subprocess.run(["sinfo", "-h", "-o", "%n"], capture_output=True, text=True, check=True).stdout.split()[0]
     subprocess.run(["scontrol", "update", f"nodename={name}", f"state={state}", "reason=test"], capture_output=True, check=False)
@@ -45,7 +51,7 @@ def node(state: str) -> None:
 
 def finish(root: Path, seconds: float = 400.0) -> None:
     end = time.monotonic() + seconds
-    while queue.queued(root):
+    while schedulers.queued(root):
         assert time.monotonic() < end, subprocess.run(["squeue"], capture_output=True, text=True, check=False).stdout
         time.sleep(1)
         for job in subprocess.run(
@@ -83,7 +89,7 @@ def test_a_job_that_got_nothing_done_goes_on_in_smaller_stacks(grid, root):
 
 def test_a_run_that_does_not_fit_alone_is_recorded_and_the_job_goes_on_without_it(grid, root, monkeypatch):
     cell = make_plan(grid, Store(root)).runs[3]
-    monkeypatch.setattr(slurm, "held_here", lambda _: [cell.run_id])
+    monkeypatch.setattr(jobs, "held_here", lambda _: [cell.run_id])
     again = ShardJob(grid, root, minutes=10, stack=1).checkpoint((1, 2))
     assert again.function.stack == 1
     assert Store(root).failures() == {cell.run_id}
@@ -93,13 +99,13 @@ def test_a_run_that_does_not_fit_alone_is_recorded_and_the_job_goes_on_without_i
 
 def test_a_limit_that_would_be_hit_at_once_is_refused(grid, root):
     with pytest.raises(BenchError, match="too short"):
-        submit(ShardJob(grid, root, minutes=2), 4, {})
+        submit(ShardJob(grid, root, minutes=2), 4)
 
 
 def test_no_slurm_is_said(grid, root, monkeypatch):
     monkeypatch.setattr(slurm.shutil, "which", lambda _: None)
     with pytest.raises(BenchError, match="no sbatch") as caught:
-        submit(ShardJob(grid, root, minutes=10), 4, {})
+        submit(ShardJob(grid, root, minutes=10), 4)
     assert caught.value.code == 3
 
 
@@ -110,13 +116,13 @@ def test_no_slurm_is_said(grid, root, monkeypatch):
 def test_an_array_completes_a_grid(cluster, grid, root, fake):
     """More jobs than an array of this cluster may have (9): several arrays."""
     many = grid.model_copy(update={"seeds": list(range(1, 23))})
-    ids = submit(ShardJob(many, root, minutes=10, train=fake.train), 10, {"cpus_per_task": 1})
+    ids = submit(ShardJob(many, root, minutes=10, train=fake.train), 10)
     assert len(ids) == 10
     assert sum(read_status(root)["queue"].values()) > 0
     finish(root)
     plan = make_plan(many, Store(root))
     assert plan.counts["done"] == plan.counts["total"] == 178
-    assert submit(ShardJob(many, root, minutes=10), 12, {}) == []
+    assert submit(ShardJob(many, root, minutes=10), 12) == []
 
 
 @pytest.mark.slurm
@@ -124,14 +130,14 @@ def test_a_killed_job_costs_its_shard_and_a_second_submission_completes_the_grid
     troubles = tmp_path / "troubles.json"
     troubles.write_text('{"2": "hang"}')
     job = ShardJob(grid, root, minutes=10, train=partial(fake.troubled, troubles))
-    ids = submit(job, 2, {"cpus_per_task": 1})
+    ids = submit(job, 2)
     running(root)
     subprocess.run(["scancel", "--signal=KILL", ids[0]], check=True)
     subprocess.run(["scancel", ids[1]], check=True)
     finish(root)
     assert make_plan(grid, Store(root)).counts["to_run"] > 0
     troubles.write_text("{}")
-    submit(job, 2, {"cpus_per_task": 1})
+    submit(job, 2)
     finish(root)
     assert make_plan(grid, Store(root)).counts["done"] == 18
 
@@ -146,12 +152,12 @@ def test_a_failing_job_cancels_no_other(cluster, grid, root, fake, tmp_path):
     )
     flag.touch()
     job = ShardJob(grid, root, minutes=10, plugins=(plugin,), train=fake.train)
-    submit(job, 3, {"cpus_per_task": 1})
+    submit(job, 3)
     finish(root)
     counts = make_plan(grid, Store(root)).counts
     assert 0 < counts["done"] < 18
     flag.unlink()
-    submit(job, 3, {"cpus_per_task": 1})
+    submit(job, 3)
     finish(root)
     assert make_plan(grid, Store(root)).counts["done"] == 18
 
@@ -159,9 +165,9 @@ def test_a_failing_job_cancels_no_other(cluster, grid, root, fake, tmp_path):
 @pytest.mark.slurm
 def test_a_drained_node_only_delays_the_grid(cluster, grid, root, fake):
     node("drain")
-    submit(ShardJob(grid, root, minutes=10, train=fake.train), 2, {"cpus_per_task": 1})
+    submit(ShardJob(grid, root, minutes=10, train=fake.train), 2)
     time.sleep(5)
-    assert set(queue.queued(root)) == {"PENDING"}
+    assert set(schedulers.queued(root)) == {"PENDING"}
     assert not Store(root).done()
     node("resume")
     finish(root)
@@ -174,7 +180,7 @@ def test_a_job_at_its_limit_is_requeued_and_continues(cluster, grid, root, fake,
     troubles = tmp_path / "troubles.json"
     troubles.write_text('{"2": "hang"}')
     job = ShardJob(grid, root, minutes=10, stack=4, train=partial(fake.troubled, troubles))
-    (only,) = submit(job, 1, {"cpus_per_task": 1})
+    (only,) = submit(job, 1)
     running(root)
     troubles.write_text("{}")
     subprocess.run(["scancel", "--signal=USR2", only], check=True)
@@ -197,8 +203,8 @@ def test_what_slurm_refuses_is_one_sentence(cluster, cards, tmp_path):
         str(grid),
         "--on",
         "slurm",
-        "--partition",
-        "nowhere",
+        "--option",
+        "partition=nowhere",
     ]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=False, env=dict(os.environ)

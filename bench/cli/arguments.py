@@ -1,0 +1,60 @@
+"""What the arguments of several commands share: paths in one form, key=value texts, plugin files."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bench.devices import NAMES
+from bench.errors import BenchError
+from bench.files import resolved
+
+
+def path_argument(help: str) -> Any:  # noqa: A002 - as Typer calls it
+    """An argument that is a path, given to the command as `bench.files.resolved` spells it."""
+    return typer.Argument(help=help, parser=resolved, metavar="PATH")
+
+
+def path_option(default: Any, *names: str, help: str) -> Any:  # noqa: A002 - as Typer calls it
+    """An option that is a path, likewise; its default too."""
+    return typer.Option(default, *names, help=help, parser=resolved, metavar="PATH")
+
+
+DEVICE = typer.Option("auto", "--device", help=f"{NAMES}.")
+JSON = typer.Option(False, "--json", help="Print JSON.")
+PLUGIN = path_option([], "--plugin", help="A Python file that registers methods; may be repeated.")
+
+
+def pairs(option: str, texts: list[str]) -> dict[str, list[str]]:
+    """`key=value` texts as a mapping from keys to all their values.
+
+    Raises:
+        BenchError: A text has no "=".
+    """
+    values: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise BenchError(f"{option} '{text}' is not of the form key=value.")
+        values.setdefault(key, []).append(value)
+    return values
+
+
+def load_plugins(paths: list[Path]) -> None:
+    """Load files that register methods.
+
+    Raises:
+        BenchError: A file does not exist, takes another method's name, or its own code fails.
+    """
+    from methods.registry import MethodNameError, load_plugin
+
+    for path in paths:
+        if not path.is_file():
+            raise BenchError(f"plugin {path} does not exist.", "Name a Python file.")
+        try:
+            load_plugin(path)
+        except MethodNameError as error:
+            raise BenchError(f"plugin {path}: {error}.") from error
+        except (Exception, SystemExit) as error:
+            hint = "Correct the file; `bench --debug …` shows the stack trace."
+            raise BenchError(f"plugin {path} cannot be loaded ({type(error).__name__}: {error}).", hint) from error
