@@ -105,21 +105,31 @@ def assumed(backbone: Description) -> str:
     )
 
 
+def unusable(model: str) -> str:
+    """Why prompts cannot be tuned on a model's text tower, as its configuration says; "" where they can. Nothing is loaded."""
+    config = open_clip.get_model_config(model) or {}
+    if "multimodal_cfg" in config:
+        return "a CoCa model, whose text tower appends a class token"
+    if "hf_model_name" in config.get("text_cfg", {}):
+        return f"its text tower is Hugging Face's {config['text_cfg']['hf_model_name']}, not open_clip's own"
+    return ""
+
+
+def needs_transformers(model: str) -> bool:
+    """Whether a model's tokenizer is one of Hugging Face's."""
+    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    return bool(text.get("hf_tokenizer_name") or ("siglip" in model.lower() and not model.startswith("local-dir:")))
+
+
 def check_text_side(model: str) -> None:
-    """Whether prompts can be tuned with a model's text tower and tokenizer, as its configuration says; nothing is loaded.
+    """Whether prompts can be tuned with a model's text tower and tokenizer on this machine; nothing is loaded.
 
     Raises:
         BenchError: They cannot be on this machine, or not at all.
     """
-    config = open_clip.get_model_config(model) or {}
-    text = config.get("text_cfg", {})
-    if "multimodal_cfg" in config:
-        raise BenchError(f"{model} is a CoCa model, whose text tower appends a class token.", "Name a CLIP-style model.")
-    if "hf_model_name" in text:
-        reason = f"the text tower of {model} is Hugging Face's {text['hf_model_name']}; prompts are tuned on open_clip's own only."
-        raise BenchError(reason, "Name a model with open_clip's own text tower.")
-    needs = text.get("hf_tokenizer_name") or ("siglip" in model.lower() and not model.startswith("local-dir:"))
-    if needs and importlib.util.find_spec("transformers") is None:
+    if why := unusable(model):
+        raise BenchError(f"prompts cannot be tuned on {model}: {why}.", "`bench backbones` lists the models that work.")
+    if needs_transformers(model) and importlib.util.find_spec("transformers") is None:
         raise BenchError(
             f"the tokenizer of {model} needs the package transformers, which is not installed.",
             "pip install 'noisy-prompt-bench[hf]'",

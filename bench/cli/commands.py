@@ -10,6 +10,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo.demo)
     app.command("methods")(listing.methods)
     app.command("datasets")(listing.datasets)
+    app.command("backbones")(listing.backbones)
     app.command("report")(reporting.report)
     app.command("perf")(perf.perf)
     app.command("export")(export.export)

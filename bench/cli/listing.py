@@ -1,4 +1,4 @@
-"""`bench methods` and `bench datasets`: what there is. Neither imports torch nor a method."""
+"""`bench methods`, `bench datasets` and `bench backbones`: what there is. The first two import neither torch nor a method."""
 
 import inspect
 import json
@@ -42,3 +42,21 @@ def datasets(as_json: bool = JSON) -> None:
     for card in cards:
         counts = "/".join(f"{card.counts.get(part, '-')}" for part in ("train", "val", "test"))
         say(f"{card.name:27} {len(card.classes):5} classes  {counts:22} {card.title}")
+
+
+def backbones(
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    as_table: bool = typer.Option(False, "--table", help="Print the Markdown table of datasets/README.md."),
+) -> None:
+    """List open_clip's models: on which prompts are tuned, by which path, and on which not and why."""
+    from bench.backbones.survey import survey, table
+
+    found = survey()
+    if as_json:
+        say(json.dumps([item._asdict() for item in found]))
+    elif as_table:
+        say(table(found))
+    else:
+        width = max(len(item.model) for item in found)
+        for item in found:
+            say(f"{item.model:{width}}  {item.path:8} {item.tokenizer:13} {item.why}".rstrip())
