@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
+from bench.cli.arguments import path_option
 from bench.errors import BenchError
-from bench.files import resolved
 from bench.output import say
 
 app = typer.Typer(no_args_is_help=True, help="Fetch images.")
@@ -19,7 +19,7 @@ def data() -> None:
 @app.command()
 def get(
     name: str = typer.Argument(help="A dataset, the path of a card, or OWNER/NAME[@REVISION] of Hugging Face's hub."),
-    images: Path | None = typer.Option(None, help="Where to. Default: below $BENCH_DATA."),
+    images: Path | None = path_option(None, "--images", help="Where to. Default: below $BENCH_DATA."),
     download: bool = typer.Option(False, "--download", help="Allow the network; without it, only what would be fetched is said."),
 ) -> None:
     """Fetch a dataset's images from where its card says, check counts and split, and go on where an earlier fetch stopped."""
@@ -35,7 +35,7 @@ def get(
     source = card.source if card else None
     place = place_of(f"hub:{name}" if hub else source.download if source else "", f"'{name}'")
     root = data_root()
-    folder = resolved(images) if images else root and root / (source.images if source else place.name.split("/")[1])
+    folder = images or (root and root / (source.images if source else place.name.split("/")[1]))
     if place.kind == "torchvision" and source and source.format != "torchvision":
         folder = None if images else root  # its classes lay files out below a root of their own
     if folder is None:
@@ -50,6 +50,6 @@ def get(
         say(f"{folder}: {found.format}, {len(found.classes)} classes")
         say(f"extract its features: bench features extract --folder {folder}", err=True)
         return
-    where, lists = locate(card, resolved(images) if images else None, None)
+    where, lists = locate(card, images, None)
     split = read_source(card, where, lists)
     say(f"{where}: " + ", ".join(f"{len(items)} {part}" for part, items in split._asdict().items()))
