@@ -33,7 +33,7 @@ FILES = {  # what the files in the store's other folders are called
     "claims": re.compile(rf"{RUN_ID.pattern}|.+\.(owner|new)"),
     "tmp": re.compile(rf"({RUN_ID.pattern}|probe)-[0-9a-f]+"),
     "published": re.compile(r".+\.parquet"),
-    "slurm": re.compile(r"jobs\.jsonl|[0-9]+.*|submission_file_.*"),
+    "slurm": re.compile(r"jobs\.jsonl|[0-9].*|\.?submission_file_.*|.*\.pkl"),
 }
 OWN = ("runs", "failed", "tmp", "claims", "grids", "logs", "slurm", "published", "slurm/jobs.jsonl")
 
