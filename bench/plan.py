@@ -95,6 +95,11 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
             f"'{spec.method.name}' compares {facts['views']} augmented views, the run has {spec.views}.",
             f"Set views = {facts['views']} or more.",
         )
+    if (facts["contexts"] > 1 or facts["holds_text"]) and spec.method.tunes in ("clip_adapter", "tip_adapter"):
+        raise BenchError(
+            f"'{spec.method.name}' learns class features of its own, which a {spec.method.tunes} leaves as they are.",
+            "Let it tune a prompt or a probe.",
+        )
     if facts["oracle"] and load_card(spec.dataset).train_labels == "human":
         raise BenchError(
             f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",
@@ -168,7 +173,7 @@ def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
     lacking: dict[object, str] = {}  # per dataset, backbone and whatever else decides what data a run needs
     runs = []
     for spec in specs:
-        key = (spec.method.name, str(spec.method.params), spec.dataset, spec.backbone)
+        key = (repr(spec.method), spec.dataset, spec.backbone)
         if key not in known:
             try:
                 known[key] = versions_of(spec, features)

@@ -40,8 +40,8 @@ def later(absent: Any, **checks: Any) -> Any:
     return Field(default=absent, json_schema_extra={"later": True}, **checks)
 
 
-# What is learned: a prompt's context tokens, or class weights in feature space (`bench.engine.learners`).
-Tunes = Literal["prompt", "linear_probe", "zero_shot_probe", "task_residual"]
+# What is learned: a prompt's context tokens, class weights, or what images pass in feature space (`bench.engine.learners`).
+Tunes = Literal["prompt", "linear_probe", "zero_shot_probe", "task_residual", "clip_adapter", "tip_adapter"]
 
 
 class MethodSpec(Frozen):

@@ -123,6 +123,7 @@ class Method:
     contexts: ClassVar[int] = 1  # K, learned contexts per run
     views: ClassVar[int] = 1  # M, augmented views per step
     train: ClassVar[bool] = True  # False: nothing is learned, the card's template is scored
+    holds_text: ClassVar[bool] = False  # its loss is about the text features themselves, so these must be what is learned
     from_shots: ClassVar[bool] = False  # with train = False: it is started all the same, with the shots and their given labels
     oracle: ClassVar[Literal["rate", "labels"] | None] = None  # what it is told that nobody knows in practice
     nested: ClassVar[tuple[str, ...]] = ()  # the hyper-parameters that name another method

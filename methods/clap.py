@@ -25,6 +25,7 @@ class CLAP(Method):
     """
 
     title: ClassVar[str] = "CLAP"
+    holds_text: ClassVar[bool] = True
 
     def start(self, task: Task) -> None:
         """Settle λ [C]."""

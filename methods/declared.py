@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from methods.base import Method
 
-FACTS = ("version", "views", "train", "from_shots", "oracle", "nested")  # the class variables that a plan reads
+FACTS = (
+    "version",
+    "contexts",
+    "views",
+    "train",
+    "from_shots",
+    "holds_text",
+    "oracle",
+    "nested",
+)  # the class variables that a plan reads
 
 
 class Declared(NamedTuple):

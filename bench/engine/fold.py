@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.engine.member import Gradient, Member
+from bench.engine.member import Gradient, Member, as_they_are
 from methods.base import Batch, Method
 
 HOOKS = ("start", "epoch_start", "batches")  # what stands between a run and its batches
@@ -59,7 +59,7 @@ def fold_plain(members: Sequence[Member]) -> list["Fold"]:
     """Two and more members that are plain, before their start, and alike but for their data."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for place, member in enumerate(members):
-        if is_plain(member.method) and member.spec.train is not None:
+        if is_plain(member.method) and member.spec.train is not None and member.see is as_they_are:
             train, method = member.spec.train, member.method
             alike = (type(method), repr(vars(method)), train.batch_size, train.drop_last)
             groups[(*alike, member.table.data_ptr(), member.table.shape, len(member.rows))].append(place)
@@ -126,11 +126,11 @@ class Fold:
         found = self._gradient(text, table.flatten(0, 1)[step.rows].float(), step, measure)
         if not self.seen:
             alone = [
-                member.gradient(text[run : run + 1], step.order[run], epoch, measure=False).at_text
+                member.gradient(text[run : run + 1], step.order[run], epoch, measure=False).at_leaf
                 for run, member in enumerate(self.members)
             ]
-            apart = (torch.cat(alone) - found.at_text).abs().amax(dim=(1, 2))  # [R]
-            if bool((apart > CLOSE * found.at_text.abs().amax(dim=(1, 2))).any()):
+            apart = (torch.cat(alone) - found.at_leaf).abs().amax(dim=(1, 2))  # [R]
+            if bool((apart > CLOSE * found.at_leaf.abs().amax(dim=(1, 2))).any()):
                 raise NotRowWise("its loss of a sample depends on the others of the batch")
             self.seen = True
         return found

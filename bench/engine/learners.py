@@ -1,21 +1,26 @@
-"""What a run tunes: the parameters of S runs to the class text features that their losses see, and gradients back.
+"""What a run tunes: the parameters of S runs to what their losses see, and gradients back.
 
 A prompt's parameters are context tokens and pass the text tower (`bench.engine.text`). A classifier's are class weights in feature
-space, so a step of it costs two small products and no tower. Every learner gives L2-normalised features, so that a loss, which sees
-scale × cosine, cannot tell what it trains.
+space, an adapter's change the images: a step of these costs a few small products and no tower. A loss sees scale × a product of
+text and image features and cannot tell what it trains. All take the protocol's SGD and schedule, so that nothing but what is tuned
+differs from a prompt's run; published optimisers and learning rates are named where they differ.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot, relu
 
-from bench.engine.member import Member
+from bench.engine.member import Member, See, as_they_are
 from bench.engine.prompts import CONTEXT_STD
 from bench.engine.text import memory_left
+from bench.engine.zero_shot import ZeroShot
 from bench.seeds import derive
+
+COPIES = 8  # arrays of the parameters' size: themselves, momentum, features, and gradients of each on the way
 
 
 class Learner(Protocol):
@@ -24,11 +29,14 @@ class Learner(Protocol):
     def first(self, member: Member) -> Tensor:
         """A run's first parameters, [K, …]; a method with one context gets the first of what one with several gets."""
 
-    def __call__(self, tuned: Tensor, /) -> Tensor:
-        """Parameters [S, …] to text features [S, C, D]."""
+    def seeing(self, member: Member, /) -> See:
+        """What a run's method sees of its leaf, its part of what `__call__` gives."""
 
-    def gradient(self, text: Tensor, tuned: Tensor, at_text: Tensor, /) -> Tensor:
-        """The gradient at the parameters from that at their text features, [S, C, D]."""
+    def __call__(self, tuned: Tensor, /) -> Tensor:
+        """Parameters [S, …] to text features [S, C, D]; those that images pass too stay as they are."""
+
+    def gradient(self, found: Tensor, tuned: Tensor, at_found: Tensor, /) -> Tensor:
+        """The gradient at the parameters from that at what `__call__` found of them."""
 
     def max_stack(self, cap: int | None, processes: int = 1) -> int:
         """How many parameter sets to train at once: what half of the free memory holds, at most `cap`."""
@@ -44,9 +52,9 @@ class Classifier:
     * `task_residual` (TaskRes): t the template's text features, w from 0, α = 1. Yu et al., CVPR 2023 (arXiv 2211.10277). Without
       weight decay it is `zero_shot_probe`, step by step; the protocol's decay pulls it to zero-shot.
 
-    They take the protocol's SGD and schedule, so that nothing but what is tuned differs from a prompt's run. CoOp's rate of .002 is
-    no small one here: public code (jusiro/CLAP: SGD .1; geekyutao/TaskRes: Adam .002; both batches of 256, 300 and 200 epochs)
-    leaves t as long as the tower makes it, here it has length one, and a step turns w by the rate over its squared length.
+    Of the optimiser: CoOp's rate of .002 is no small one here. Public code (jusiro/CLAP: SGD .1; geekyutao/TaskRes: Adam .002; both
+    batches of 256, 300 and 200 epochs) leaves t as long as the tower makes it, here it has length one, and a step turns w by the
+    rate over its squared length.
 
     Args:
         zero_shot: Text features [C, D] of the card's template.
@@ -66,6 +74,10 @@ class Classifier:
         drawn[0] = 0
         return self.start + CONTEXT_STD * drawn
 
+    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+        """A method sees the text features themselves."""
+        return as_they_are
+
     def __call__(self, tuned: Tensor) -> Tensor:
         """[S, C, D] to [S, C, D]."""
         return normalize(self.frozen + tuned, dim=-1)
@@ -76,7 +88,106 @@ class Classifier:
         return gradient
 
     def max_stack(self, cap: int | None, processes: int = 1) -> int:
-        """Eight arrays of the weights' size: parameters, momentum, features, and gradients of each on the way."""
-        each = 8 * self.start.numel() * self.start.element_size()
-        fit = max(1, int(memory_left(self.start.device) / processes / 2 / each))
-        return min(fit, cap or fit)
+        """Runs that fit into memory."""
+        return fitting(self.start, cap, processes)
+
+
+class _Direct:
+    """Parameters that images pass: nothing of them can be had before the images are known, so they are the leaf themselves."""
+
+    def __call__(self, tuned: Tensor) -> Tensor:
+        """As they are."""
+        return tuned
+
+    def gradient(self, found: Tensor, tuned: Tensor, at_found: Tensor) -> Tensor:  # noqa: ARG002 - a learner's signature
+        """As it is."""
+        return at_found
+
+
+class ClipAdapter(_Direct):
+    """CLIP-Adapter: images normalise(.2 relu(relu(f W₁) W₂) + .8 f), W₁ [D, D/4]; text frozen. Gao et al., IJCV 2023.
+
+    Paper: arXiv 2110.04544. Public code: gaopengcuhk/CLIP-Adapter; its linear maps have no bias and torch's own start.
+
+    Args:
+        zero_shot: Text features [C, D] of the card's template.
+    """
+
+    RATIO = 0.2
+    REDUCTION = 4
+
+    def __init__(self, zero_shot: Tensor) -> None:
+        self.zero_shot, self.width = zero_shot, zero_shot.shape[1]
+        self.narrow = max(1, self.width // self.REDUCTION)
+
+    def first(self, member: Member) -> Tensor:
+        """W₁ and W₂ transposed, [1, 2, D/4, D]: uniform within one over the root of what each reads."""
+        generator = torch.Generator().manual_seed(derive(member.spec.seed, "context", member.data.card.name))
+        bounds = torch.tensor([self.width, self.narrow]).rsqrt()[:, None, None]
+        drawn = 2 * torch.rand(2, self.narrow, self.width, generator=generator) - 1
+        return (bounds * drawn)[None].to(self.zero_shot)
+
+    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+        """The template's text features, and adapted images."""
+
+        def see(leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+            down, up = leaf[0]
+            adapted = relu(relu(images @ down.T) @ up)
+            return self.zero_shot[None], normalize(self.RATIO * adapted + (1 - self.RATIO) * images, dim=-1)
+
+        return see
+
+    def max_stack(self, cap: int | None, processes: int = 1) -> int:
+        """Runs that fit into memory."""
+        return fitting(self.zero_shot.new_empty(2, self.narrow, self.width), cap, processes)
+
+
+class TipAdapter(_Direct):
+    """Tip-Adapter-F: scale f·t + α Σ_i exp(-β (1 - f·k_i)) y_i; the keys k are learned, from the shots. Zhang et al., ECCV 2022.
+
+    The cache is further feature dimensions: images [f ; (α / scale) exp(-β (1 - f·k))], text [t ; y], y the given labels. Without a
+    step it is the method `tip_adapter`.
+
+    Paper: arXiv 2207.09519. Public code: gaopengcuhk/Tip-Adapter: AdamW .001, 20 epochs, the epoch that is best *on test*, then α
+    and β searched: here the last epoch, α = 1, β = 5.5.
+
+    Args:
+        zero_shot: The zero-shot model.
+        members: The runs; where one has fewer shots than others, keys without a value fill it up.
+    """
+
+    ALPHA = 1.0
+    BETA = 5.5
+
+    def __init__(self, zero_shot: ZeroShot, members: Sequence[Member]) -> None:
+        self.zero_shot, self.size = zero_shot, max(len(member.given) for member in members)
+
+    def _filled(self, rows: Tensor) -> Tensor:
+        """Rows [N, …] and zeros, as many as the largest cache of the stack has."""
+        return torch.cat([rows, rows.new_zeros(self.size - len(rows), rows.shape[1])])
+
+    def first(self, member: Member) -> Tensor:
+        """The keys [1, N, D]: the shots, the mean over augmented views where there are any."""
+        images = member.images
+        return self._filled(normalize(images[min(1, len(images) - 1) :].mean(dim=0), dim=1))[None]
+
+    def seeing(self, member: Member) -> See:
+        """Features with the cache behind them, D + N dimensions."""
+        given = one_hot(member.given, len(self.zero_shot.text)).to(self.zero_shot.text)
+        text = torch.cat([self.zero_shot.text, self._filled(given).T], dim=1)[None]
+
+        def see(leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+            near = torch.exp(self.BETA * (images @ leaf[0].T - 1))
+            return text, torch.cat([images, self.ALPHA / self.zero_shot.scale * near], dim=1)
+
+        return see
+
+    def max_stack(self, cap: int | None, processes: int = 1) -> int:
+        """Runs that fit into memory."""
+        return fitting(self.zero_shot.text.new_empty(self.size, self.zero_shot.text.shape[1]), cap, processes)
+
+
+def fitting(one: Tensor, cap: int | None, processes: int) -> int:
+    """How many runs with parameters of this size half of the free memory holds, shared with other processes; at most `cap`."""
+    fit = int(memory_left(one.device) / processes / 2 / (COPIES * one.numel() * one.element_size()))
+    return max(1, min(fit, cap or fit))

@@ -28,10 +28,19 @@ R = TypeVar("R")
 class Gradient(NamedTuple):
     """What one step finds of R runs with K contexts each."""
 
-    at_text: Tensor  # [R · K, C, D] the gradients at the text features, zero where they are not finite
+    at_leaf: Tensor  # [R · K, …] the gradients at the leaves, such as text features [C, D]; zero where they are not finite
     finite: Tensor  # [R] whether loss and gradient are
     loss: Tensor  # [R] their means over the batch
     shares: Tensor | None  # [R, 2] how long the gradient's parts of clean and of mislabelled samples are, where measured
+
+
+# What a method sees of a run's leaf [K, …] and images [n, D]: text features [K, C, D'] and images [n, D'].
+See = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def as_they_are(leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The leaf is the text features, and images are what they are in the cache (`See`)."""
+    return leaf, images
 
 
 class NotFiniteError(ArithmeticError):
@@ -66,6 +75,7 @@ class Member:
         self.draws = torch.Generator().manual_seed(derive(spec.seed, "draws", data.card.name))
         trusted = type(self.method).__module__.startswith("methods.")  # tested not to touch the global generators
         self.apart = Apart(None if trusted else derive(spec.seed, "global", data.card.name))
+        self.see: See = as_they_are
         self.epochs: list[dict[str, float | None]] = []  # what was measured, a row per evaluated epoch
         self.shares: Tensor | None = None  # [2] the gradient's parts (`Gradient.shares`), measured in the epoch's first step
         self.losses: list[Tensor] = []
@@ -106,9 +116,18 @@ class Member:
         )
         self.method.start(task)
 
-    def measure_start(self, text: Tensor) -> None:
-        """Note how right the run is before its first step, from its text features [K, C, D]."""
-        self.start_accuracy = accuracy(self.method.scores(text, self.test, self.scale), self.test_true)
+    def scores(self, leaf: Tensor, images: Tensor) -> Tensor:
+        """Class scores [n, C] of images [n, D]."""
+        return self.method.scores(*self.see(leaf, images), self.scale)
+
+    def logits(self, leaf: Tensor) -> Tensor:
+        """The logits of the whole training set on the clean view, [K, N, C]."""
+        text, images = self.see(leaf, self.arrays.clean_view(self.data))
+        return self.scale * images @ text.mT
+
+    def measure_start(self, leaf: Tensor) -> None:
+        """Note how right the run is before its first step."""
+        self.start_accuracy = accuracy(self.scores(leaf, self.test), self.test_true)
 
     def epoch_batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches of sample positions: the method's own, or all samples shuffled as CoOp's loader does."""
@@ -134,29 +153,32 @@ class Member:
         augmented, wanted = self.table.shape[1] - 1, self.method.views
         return [1 + (epoch + m * max(augmented // wanted, 1)) % augmented if augmented else 0 for m in range(wanted)]
 
-    def gradient(self, text: Tensor, index: Tensor, epoch: int, measure: bool) -> Gradient:
-        """The gradient of a batch's loss at the run's text features [K, C, D]. The graph is the run's own and ends at the leaf.
+    def gradient(self, at: Tensor, index: Tensor, epoch: int, measure: bool) -> Gradient:
+        """The gradient of a batch's loss at the run's leaf: its text features [K, C, D], or parameters that images pass too.
+
+        The graph is the run's own and ends there.
 
         With `measure`, also how much of it comes from clean and how much from mislabelled samples.
 
         Raises:
             ValueError: The loss is neither per sample [B] nor a scalar.
         """
-        leaf = text.detach().requires_grad_()
+        leaf = at.detach().requires_grad_()
         images = torch.stack([self.table[self.rows[index], view] for view in self.views(epoch)]).float()  # [M, B, D]
-        batch = Batch(leaf, images, self.given[index], index, self.scale, epoch, self.draws)
+        text, seen = self.see(leaf, images.flatten(0, 1))
+        batch = Batch(text, seen.unflatten(0, images.shape[:2]), self.given[index], index, self.scale, epoch, self.draws)
         loss = self.method.loss(batch).float()
         if loss.shape not in {(len(index),), ()}:  # its mean would train on something else without a word
             raise ValueError(f"loss() gives shape {list(loss.shape)} for a batch of {len(index)}; it is [B] or a scalar")
         shares, split = None, measure and loss.dim() == 1
-        at_text: Tensor
-        (at_text,) = torch.autograd.grad(loss.mean(), leaf, retain_graph=split)
+        at_leaf: Tensor
+        (at_leaf,) = torch.autograd.grad(loss.mean(), leaf, retain_graph=split)
         if split:
             wrong = self.given[index] != self.true[index]
             (noisy,) = torch.autograd.grad(loss, leaf, wrong / len(loss))
-            shares = torch.stack([(at_text - noisy).norm(), noisy.norm()])[None]
-        finite = at_text.isfinite().all() & loss.isfinite().all()
-        return Gradient(torch.where(finite, at_text, 0.0), finite[None], loss.detach().mean()[None], shares)
+            shares = torch.stack([(at_leaf - noisy).norm(), noisy.norm()])[None]
+        finite = at_leaf.isfinite().all() & loss.isfinite().all()
+        return Gradient(torch.where(finite, at_leaf, 0.0), finite[None], loss.detach().mean()[None], shares)
 
     def note(self, found: Gradient, run: int) -> None:
         """Keep what a step has found, as one of the runs of `found`."""
@@ -179,10 +201,10 @@ class Member:
         names = dict.fromkeys(name for row in self.epochs for name in row)
         return {name: [row.get(name) for row in self.epochs] for name in names}
 
-    def evaluate(self, epoch: int, text: Tensor) -> None:
-        """Measure the run after an epoch, from its text features [K, C, D]."""
+    def evaluate(self, epoch: int, leaf: Tensor) -> None:
+        """Measure the run after an epoch."""
         assert self.spec.train is not None
-        test, train = (self.method.scores(text, images, self.scale) for images in (self.test, self.arrays.clean_view(self.data)))
+        test, train = (self.scores(leaf, images) for images in (self.test, self.arrays.clean_view(self.data)))
         row = {
             "epoch": epoch,
             "lr": learning_rate(self.spec.train, epoch),
@@ -199,12 +221,12 @@ class Member:
         self.epochs.append(finite(row))
         self.shares = None
 
-    def outcome(self, text: Tensor, contexts: Tensor | None) -> Outcome:
-        """The finished run, from its last text features [K, C, D]; nothing is selected on the test set."""
+    def outcome(self, leaf: Tensor, contexts: Tensor | None) -> Outcome:
+        """The finished run; nothing is selected on the test set."""
         last = self.epochs[-1] if self.epochs else {}
-        scores = self.method.scores(text, self.test, self.scale)
-        given, true = (torch.from_numpy(labels).to(text.device) for labels in (self.data.val_given, self.data.val_true))
-        val = self.method.scores(text, torch.from_numpy(self.data.val).to(text.device), self.scale)
+        scores = self.scores(leaf, self.test)
+        given, true = (torch.from_numpy(labels).to(leaf.device) for labels in (self.data.val_given, self.data.val_true))
+        val = self.scores(leaf, torch.from_numpy(self.data.val).to(leaf.device))
         zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]
         now = accuracy(scores, self.test_true)
         metrics = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.backbone import TextBackbone
-from bench.engine.member import Member
+from bench.engine.member import Member, See, as_they_are
 from bench.engine.plain import PlainPath
 from bench.engine.prompts import Prompts, initial_contexts, make_prompts
 from bench.engine.shared import SharedPath, why_not_shared
@@ -67,6 +67,10 @@ class TextFeatures:
         """A run's first contexts, [K, (C,) n_ctx, W]."""
         seed, dataset, contexts = member.spec.seed, member.data.card.name, member.method.contexts
         return initial_contexts(self.backbone, self.train, seed, contexts, len(self.prompts.sequences), dataset, self.template)
+
+    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+        """A method sees the text features themselves."""
+        return as_they_are
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] (class-specific: [S, C, n_ctx, W]) to [S, C, D]."""

@@ -23,7 +23,7 @@ from bench.devices import devices
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import load_backbone
 from bench.engine.fold import Fold, fold_plain
-from bench.engine.learners import Classifier, Learner
+from bench.engine.learners import Classifier, ClipAdapter, Learner, TipAdapter
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
@@ -80,10 +80,18 @@ def train_stack(
     outcomes: dict[int, Outcome] = {}  # by the member's position
     for tunes in dict.fromkeys(spec.method.tunes for spec in specs):
         places = [i for i, spec in enumerate(specs) if spec.method.tunes == tunes]
-        learner: Learner = Classifier(zero_shot.text, tunes)
-        if tunes == "prompt":
-            learner = TextFeatures(backbone, card.class_names, train, card.templates[0])
-        parts = _parts([members[i] for i in places], learner.max_stack(max_stack, processes))
+        some = [members[i] for i in places]
+        learner: Learner
+        match tunes:
+            case "prompt":
+                learner = TextFeatures(backbone, card.class_names, train, card.templates[0])
+            case "clip_adapter":
+                learner = ClipAdapter(zero_shot.text)
+            case "tip_adapter":
+                learner = TipAdapter(zero_shot, some)
+            case _:
+                learner = Classifier(zero_shot.text, tunes)
+        parts = _parts(some, learner.max_stack(max_stack, processes))
         found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
         outcomes |= zip(places, found, strict=True)
     return [outcomes[i] for i in range(len(specs))]
@@ -137,6 +145,8 @@ class Stack:
         self.trains = [member.spec.train for member in members for _ in range(member.method.contexts) if member.spec.train]
         self.optimiser = StackedSGD(self.tuned, self.trains)
         self.epochs = self.trains[0].epochs
+        for member in members:
+            member.see = learner.seeing(member)
         self.folds = fold_plain(members)
 
     def alive(self) -> list[int]:
@@ -201,7 +211,7 @@ class Stack:
                 """The current logits of the whole training set on the clean view, [K, N, C]."""
                 if not text:  # one pass for all members, when the first of them asks
                     text.update(self.text())
-                return member.scale * member.arrays.clean_view(member.data) @ text[i].mT
+                return member.logits(text[i])
 
             def prepare(member: Member = member, predict: Callable[[], Tensor] = predict) -> list[Tensor]:
                 with torch.no_grad():
@@ -230,7 +240,7 @@ class Stack:
             found += self._folded(each, leaf, step, plans, epoch, measure)
         for i, leaf in zip(alone, leaves[len(folds) :], strict=True):
             found.append(self._alone(i, leaf, plans[i][step], epoch, measure))
-        gradient = self.learner.gradient(text, tuned, torch.cat([part.at_text for part in found]))  # [S, …]
+        gradient = self.learner.gradient(text, tuned, torch.cat([part.at_leaf for part in found]))  # [S, …]
         self.optimiser.step(slots, gradient)  # a run that has just failed moves too; nobody reads what it learned any more
         self._note(order, found, epoch)
         for each in folds:

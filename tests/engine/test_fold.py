@@ -59,7 +59,7 @@ def test_a_folded_gradient_is_each_runs_own_to_the_bit(backbone, name):
     found = fold.gradient(text, 0, 1, measure=True)
     for run, member in enumerate(members):
         alone = member.gradient(text[run : run + 1], fold.steps[0].order[run], 1, measure=True)
-        assert torch.equal(found.at_text[run], alone.at_text[0])
+        assert torch.equal(found.at_leaf[run], alone.at_leaf[0])
         torch.testing.assert_close(found.loss[run], alone.loss[0])
         torch.testing.assert_close(found.shares[run], alone.shares[0])
 

@@ -9,12 +9,16 @@ from bench.data.cards import load_card
 from bench.data.load import load_data
 from bench.data.task import task_digest
 from bench.engine.backbone import load_backbone
-from bench.engine.learners import Classifier
+from bench.engine.learners import Classifier, ClipAdapter, TipAdapter
 from bench.engine.train import Stack, train_stack
+from bench.engine.zero_shot import ZeroShot
 from bench.engine.zero_shot import zero_shot_of as zero_shot_model
 from bench.grid import Grid, expand
+from bench.plan import make_plan
+from bench.results.store import Store
 from bench.spec import MethodSpec
-from tests.engine.conftest import TRAIN, make_member, make_spec, zero_shot_of
+from methods.base import Batch
+from tests.engine.conftest import TRAIN, make_member, make_spec, make_task, zero_shot_of
 
 CLASSIFIERS = ("linear_probe", "zero_shot_probe", "task_residual")
 FROM_ZERO_SHOT = CLASSIFIERS[1:]
@@ -94,6 +98,77 @@ def test_prompts_and_classifiers_in_one_shard_are_each_as_alone():
         assert outcome.spec == spec
         np.testing.assert_allclose(outcome.context, alone.context, atol=1e-5)
         assert outcome.context.shape[1] == (16 if spec.method.tunes == "prompt" else 10), "context tokens, or classes"
+
+
+@pytest.mark.parametrize("method", ["coop_ce", "gjs"])
+def test_clip_adapter_is_its_plain_formula_under_torchs_sgd(backbone, method):
+    zero_shot = zero_shot_of(backbone)
+    (outcome,) = Stack([member_of(backbone, "clip_adapter", method)], ClipAdapter(zero_shot), None).run(keep_context=True)
+    reference = member_of(backbone, "clip_adapter", method)
+    down, up = (part.clone().requires_grad_() for part in ClipAdapter(zero_shot).first(reference)[0])
+    assert down.abs().max() <= 24**-0.5 < up.abs().max() <= 6**-0.5
+    optimiser = torch.optim.SGD([down, up], lr=1, momentum=TRAIN.momentum, weight_decay=TRAIN.weight_decay)
+    reference.start()
+    for epoch in range(TRAIN.epochs):
+        optimiser.param_groups[0]["lr"] = outcome.history["lr"][epoch]
+        for index in reference.epoch_batches(epoch):
+            raw = torch.stack([reference.images[view, index] for view in reference.views(epoch)])
+            images = 0.8 * raw + 0.2 * ((raw @ down.T).clamp_min(0) @ up).clamp_min(0)
+            images = images / images.norm(dim=-1, keepdim=True)
+            batch = Batch(zero_shot[None], images, reference.given[index], index, backbone.scale, epoch, reference.draws)
+            optimiser.zero_grad()
+            reference.method.loss(batch).mean().backward()
+            optimiser.step()
+    np.testing.assert_allclose(outcome.context[0], torch.stack([down, up]).detach(), atol=1e-5)
+    assert (torch.stack([down, up]) - ClipAdapter(zero_shot).first(reference)[0]).abs().max() > 1e-3
+
+
+def test_tip_adapter_f_is_its_plain_formula_under_torchs_sgd(backbone):
+    """Beside a run with more shots, whose cache is longer."""
+    zero_shot = zero_shot_of(backbone)
+    more = make_member(backbone, make_spec("coop_ce"), make_task(zero_shot, shots=9))
+    members = [member_of(backbone, "tip_adapter"), more]
+    outcome, _ = Stack(members, TipAdapter(ZeroShot(zero_shot, backbone.scale), members), None).run(keep_context=True)
+    reference = member_of(backbone, "tip_adapter")
+    first = normalize(reference.images[1:].mean(dim=0), dim=1)
+    keys, values = first.clone().requires_grad_(), torch.eye(5)[reference.given]
+    optimiser = torch.optim.SGD([keys], lr=1, momentum=TRAIN.momentum, weight_decay=TRAIN.weight_decay)
+
+    def logits(images):
+        return backbone.scale * images @ zero_shot.T + torch.exp(-5.5 * (1 - images @ keys.T)) @ values
+
+    assert outcome.metrics["start"] == 100 * float((logits(reference.test).argmax(dim=1) == reference.test_true).double().mean())
+    for epoch in range(TRAIN.epochs):
+        optimiser.param_groups[0]["lr"] = outcome.history["lr"][epoch]
+        for index in reference.epoch_batches(epoch):
+            optimiser.zero_grad()
+            cross_entropy(logits(reference.images[1 + epoch % 2, index]), reference.given[index]).backward()
+            optimiser.step()
+    np.testing.assert_allclose(outcome.context[0][:40], keys.detach(), atol=1e-5)
+    assert not outcome.context[0][40:].any(), "what fills the shorter cache stays nothing"
+    assert (keys - first).abs().max() > 1e-2
+
+
+def test_adapters_take_any_loss_stacked_as_alone():
+    methods = ["coop_ce", "gce", "dspt", "joapr", "nlprompt", "elr", "gjs", "mixup"]
+    entries = [{"name": name, "tunes": ["clip_adapter", "tip_adapter"]} for name in methods]
+    specs = expand(
+        Grid(methods=entries, datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1], shots=[4], train={"epochs": 2})
+    )
+    for spec, outcome in zip(specs, train_stack(specs, device="cpu", keep_context=True), strict=True):
+        assert outcome.status == "done", (spec.method, outcome.error)
+        (alone,) = train_stack([spec], device="cpu", keep_context=True)
+        np.testing.assert_allclose(outcome.context, alone.context, atol=1e-6)
+
+
+def test_a_method_with_class_features_of_its_own_is_refused_where_only_images_change(tmp_path):
+    entries = [{"name": name, "tunes": ["clip_adapter", "task_residual", "tip_adapter"]} for name in ("co_teaching", "clap")]
+    grid = Grid(methods=entries, datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1])
+    plan = make_plan(grid, Store(tmp_path))
+    assert plan.counts["new"] == 2
+    assert plan.counts["unavailable"] == 4
+    reasons = list(plan.reasons("unavailable"))
+    assert "'co_teaching' learns class features of its own, which a clip_adapter leaves as they are." in reasons[0]
 
 
 def test_a_method_that_trains_nothing_may_learn_from_shots_and_labels():

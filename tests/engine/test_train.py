@@ -196,7 +196,7 @@ def test_gradient_parts_add_up_to_the_whole(backbone):
     per_sample = (1 - p**0.7) / 0.7
     (expected,) = torch.autograd.grad(per_sample[only].sum() / 16, leaf)
     assert clean == pytest.approx(float(expected.norm()), rel=1e-4)
-    assert noisy == pytest.approx(float((found.at_text - expected).norm()), rel=1e-4)
+    assert noisy == pytest.approx(float((found.at_leaf - expected).norm()), rel=1e-4)
 
 
 def test_progress_counts_run_steps(backbone):
