@@ -97,7 +97,7 @@ def test_where_images_are_replaced_every_class_has_all_its_shots(grid, store):
     """As many samples as the run's own data have; classes of the small card have fewer images than half of these shots need."""
     from bench.data.task import draw_images, load_card, split_of
 
-    spec = next(cell.spec for cell in make_plan(grid, store).cells if cell.spec.train)
+    spec = next(run.spec for run in make_plan(grid, store).runs if run.spec.train)
     for shots, rate in ((0, 0.5), (2, 0.5), (2, 0.0), (50, 0.5), (50, 0.0)):
         noise = NoiseSpec(protocol="fp_symmetric", rate=rate)
         drawn = draw_images(load_card(spec.dataset), split_of(spec.dataset), shots, 3, noise).train
