@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import open_clip
 import torch
@@ -24,7 +24,7 @@ from bench.engine.shared import SharedPath
 from bench.engine.train import train_stack
 from bench.errors import BenchError
 from bench.grid import Grid, expand
-from bench.spec import TrainSpec
+from bench.spec import TrainSpec, Tunes
 
 BATCH = 32  # images per step
 SQUARE = 2048  # side of the large product that gives the machine's best rate
@@ -204,6 +204,20 @@ def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
         "run_steps_per_second": sum(counted) / seconds,
         "over_floor": seconds / floor,  # of all that a run takes: losses, optimiser and evaluation too
     }
+
+
+def learner_rates(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str, float]:
+    """Run-steps per second of whole training runs on the embedded tower, by what is tuned."""
+    rates = {}
+    for tunes in get_args(Tunes):
+        entries: list[str | dict[str, Any]] = [{"name": name, "tunes": tunes} for name in ("coop_ce", "gce", "mae", "dspt")]
+        seeds = list(range(stacked // 4))
+        specs = expand(Grid(methods=entries, datasets=[dataset], noise={"symmetric": [0.5]}, seeds=seeds, train={"epochs": 10}))
+        counted: list[int] = []
+        started = time.perf_counter()
+        train_stack(specs, device="cpu", progress=counted.append)
+        rates[tunes] = sum(counted) / (time.perf_counter() - started)
+    return rates
 
 
 def check_threads(threads: int) -> None:

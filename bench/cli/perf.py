@@ -29,7 +29,7 @@ def perf(
                 f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
             )
             say(_where(found.shares))
-    lines.append(timing.embedded_rate() | {"threads": threads})
+    lines.append(timing.embedded_rate() | {"threads": threads, "by_what_is_tuned": timing.learner_rates()})
     if as_json:
         say(json.dumps(lines))
     else:
@@ -38,6 +38,7 @@ def perf(
             "{over_floor:.2f} times the tower's floor".format(**lines[-1])
         )
         say(_where(lines[-1]["shares"]))
+        say("  run-steps/s by what is tuned: " + ", ".join(f"{n} {rate:.0f}" for n, rate in lines[-1]["by_what_is_tuned"].items()))
 
 
 def _where(shares: dict[str, float]) -> str:
