@@ -217,7 +217,8 @@ def statements(path: Path) -> int:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
             node.body = node.body[1:]
-    tree.body = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+        if isinstance(node, (ast.Module, ast.FunctionDef)):
+            node.body = [line for line in node.body if not isinstance(line, (ast.Import, ast.ImportFrom))]
     return sum(bool(line.strip()) and ": ClassVar[" not in line for line in ast.unparse(tree).splitlines())
 
 
