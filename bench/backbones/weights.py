@@ -105,6 +105,16 @@ def assumed(backbone: Description) -> str:
     )
 
 
+def settings_from(described: Description) -> str:
+    """A backbone's activation and image settings, and what says that they are so."""
+    source = f"as open_clip's tag '{described.pretrained}' says" if described.pretrained else "assumed, as no tag was named"
+    if described.preprocess is None:
+        return "activation, mean, std, size and resize mode as its folder's configuration says"
+    size = (open_clip.get_model_config(described.model) or {}).get("vision_cfg", {}).get("image_size", 224)
+    images = ", ".join(f"{key} {value}" for key, value in described.preprocess)
+    return f"{'quick ' if described.quick_gelu else ''}GELU, {images}: {source}; size {size}: as the model's configuration says"
+
+
 def unusable(model: str) -> str:
     """Why prompts cannot be tuned on a model's text tower, as its configuration says; "" where they can. Nothing is loaded."""
     config = open_clip.get_model_config(model) or {}

@@ -107,7 +107,9 @@ def embedded_files() -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """The backbones that features were made with, and usual weights that lie on this machine."""
+    """The backbones that features were made with and where their settings come from; usual weights that lie on this machine."""
+    from bench.backbones.weights import find_weights, settings_from  # noqa: PLC0415 - imports open_clip
+
     for slug in known_backbones():
         try:
             described = describe(slug)
@@ -119,11 +121,9 @@ def weights() -> Iterator[Finding]:
                     "weights", slug, "broken", f"{path} is another file than its features were made with", "Put the file back."
                 )
             else:
-                yield Finding("weights", slug, "ok", str(path))
+                yield Finding("weights", slug, "ok", f"{path}; {settings_from(described)}")
         except BenchError as error:
             yield Finding("weights", slug, "broken", error.message, error.hint)
-    from bench.backbones.weights import find_weights  # noqa: PLC0415 - imports open_clip
-
     absent = []
     for model, tag in USUAL_WEIGHTS:
         if found := find_weights(model, tag):
