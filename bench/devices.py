@@ -26,9 +26,11 @@ def devices(name: str) -> list[str]:
     Raises:
         BenchError: The name is unknown, or what it asks for is not there.
     """
+    check_name(name)
+    if name == "cpu":
+        return ["cpu"]
     import torch  # noqa: PLC0415 - the command line's help must not wait for it
 
-    check_name(name)
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     there = {"auto": gpus or ["cpu"], "cpu": ["cpu"], "cuda": gpus, "mps": ["mps"] if torch.backends.mps.is_available() else []}
     found = there[name] if name in there else [gpu for gpu in gpus if gpu == name]

@@ -1,5 +1,7 @@
 """`bench demo`: the main job on the embedded model and tasks, offline, in a few minutes."""
 
+import importlib
+import threading
 import time
 from pathlib import Path
 
@@ -24,10 +26,7 @@ def demo(
     from bench.cli.reporting import console
     from bench.grid import Grid, expand
     from bench.presets import PRESETS
-    from bench.results.frame import load
     from bench.runner.run import run_grid
-    from reports import analyse, render
-    from reports.report import write
 
     grid = Grid(
         name="demo",
@@ -41,7 +40,12 @@ def demo(
     say(f"grid: {len(METHODS)} methods × {len(DATASETS)} tasks × symmetric noise {RATES} × seeds {SEEDS}", err=True)
     say(f"preset demo: {preset}; 16 shots, 8 views; {len(expand(grid))} runs", err=True)
     started = time.perf_counter()
+    threading.Thread(target=importlib.import_module, args=("reports.report",), daemon=True).start()  # while workers train
     summary = run_grid(grid, out, device=device)
+    from bench.results.frame import load
+    from reports import analyse, render
+    from reports.report import write
+
     results = load(out)
     analysis = analyse(results.frame)
     made = write(results, analysis, out / "report")

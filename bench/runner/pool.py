@@ -5,7 +5,6 @@ and recorded as failed while all others finish. A run that failed beside other m
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
@@ -22,6 +21,7 @@ from bench.errors import ENVIRONMENT, BenchError
 from bench.plan import PlannedRun, Shard
 from bench.results.store import Store
 from bench.runner.claims import BEAT, Claims
+from bench.runner.forks import context
 from bench.runner.progress import Reporter
 from bench.runner.record import TAIL
 from bench.runner.worker import Work, main, store_outcomes
@@ -72,7 +72,7 @@ class Pool:
         self.elsewhere: list[Assignment] = []  # runs that another runner holds
         self.attempts: dict[str, int] = {}  # how often those had failed when it was seen that they are held
         self.workers: list[Worker] = []
-        self._context = _context()
+        self._context = context()
 
     def run(self, shards: Iterable[Shard]) -> None:
         """Train all shards.
@@ -263,15 +263,6 @@ class Pool:
             trace = _tail(worker.work.root / worker.work.log)
             outcome = Outcome(assignment.runs[0].spec, "failed", error=why, traceback=trace)
             store_outcomes(self.store, assignment.runs, [outcome], worker.work, lambda message: self.reporter.run(*message[1:]))
-
-
-def _context() -> Any:
-    """How workers start: forked from a server that has imported torch but run nothing, so that a new one costs no import."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.runner.worker", "torch", "bench.engine.train"])
-    return context
 
 
 def _stop_hung(process: BaseProcess) -> None:

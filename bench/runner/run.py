@@ -18,6 +18,7 @@ from bench.machine import free_memory
 from bench.plan import Plan, make_plan
 from bench.results.store import Store
 from bench.runner.claims import Claims
+from bench.runner.forks import start_server
 from bench.runner.pool import Pool
 from bench.runner.preflight import check_inputs
 from bench.runner.progress import Style, Tally, make_reporter
@@ -83,6 +84,8 @@ def run_grid(
     """
     store = Store(root)
     limit = {} if stack is None else {"stack": stack}
+    if not store.done():  # there is something to train, unless the grid is wrong
+        start_server()
     devices = _devices(device, workers)
     plan = make_plan(grid, store, retry_failed=retry_failed, workers=len(devices), part=part, most_seconds=most_seconds, **limit)
     if plan.counts["unavailable"] == plan.counts["total"]:
