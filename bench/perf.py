@@ -178,26 +178,30 @@ def time_case(backbone: TextBackbone, case: Case, repeats: int) -> Timing:
     )  # fmt: skip
 
 
-def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str, Any]:
+def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows", device: str = "cpu") -> dict[str, Any]:
     """Run-steps per second of whole training runs (losses, optimiser and evaluation included) on the embedded tower."""
     grid = Grid(
         methods=["coop_ce", "gce", "mae", "dspt"], datasets=[dataset], noise={"symmetric": [0.5]}, seeds=list(range(stacked // 4)),
         train={"epochs": 10},
     )  # fmt: skip
     specs = expand(grid)
-    train_stack(specs, device="cpu")  # a warm-up: files are read, the paths compared
+    train_stack(specs, device=device)  # a warm-up: files are read, the paths compared
     counted: list[int] = []
-    left, right = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
-    square = medians({"square": lambda: left @ right}, 3)["square"]
+    left, right = torch.randn(2, SQUARE, SQUARE, device=device)
+
+    def product() -> float:
+        return float((left @ right)[0, 0])  # a GPU has finished when a value is read
+
+    square = medians({"square": product}, 3)["square"]
     started = time.perf_counter()
-    train_stack(specs, device="cpu", progress=counted.append)
+    train_stack(specs, device=device, progress=counted.append)
     seconds = time.perf_counter() - started
     backbone, train = load_backbone("embedded"), specs[0].train
     assert train is not None
     path = SharedPath(backbone.tower, make_prompts(backbone, load_card(dataset).class_names, train))
     floor = sum(counted) * path.floor_operations() * square / (2 * SQUARE**3)  # seconds
     return {
-        "shares": shares(lambda: train_stack(specs, device="cpu"), seconds),
+        "shares": shares(lambda: train_stack(specs, device=device), seconds),
         "name": f"embedded, {dataset}",
         "classes": len(load_card(dataset).classes),
         "stacked": len(specs),
@@ -206,7 +210,7 @@ def embedded_rate(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
     }
 
 
-def learner_rates(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str, float]:
+def learner_rates(stacked: int = 32, dataset: str = "icons_arrows", device: str = "cpu") -> dict[str, float]:
     """Run-steps per second of whole training runs on the embedded tower, by what is tuned."""
     rates = {}
     for tunes in get_args(Tunes):
@@ -215,7 +219,7 @@ def learner_rates(stacked: int = 32, dataset: str = "icons_arrows") -> dict[str,
         specs = expand(Grid(methods=entries, datasets=[dataset], noise={"symmetric": [0.5]}, seeds=seeds, train={"epochs": 10}))
         counted: list[int] = []
         started = time.perf_counter()
-        train_stack(specs, device="cpu", progress=counted.append)
+        train_stack(specs, device=device, progress=counted.append)
         rates[tunes] = sum(counted) / (time.perf_counter() - started)
     return rates
 

@@ -75,7 +75,7 @@ class TrainSpec(Frozen):
     n_ctx: int = Field(default=16, ge=0)  # context tokens; 0: as many as the words have; more: N(0, .02) in front of the words
     class_position: Literal["end", "middle", "front"] = "end"
     class_specific: bool = False  # CSC: a context of its own for every class
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"  # of the text tower; all but fp32 are for CUDA
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> Self:

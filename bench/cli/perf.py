@@ -11,15 +11,18 @@ from bench.output import say
 def perf(
     threads: int = typer.Option(1, "--threads", help="Threads of torch."),
     repeats: int = typer.Option(5, "--repeats", min=1, help="Timed rounds; medians are printed."),
+    device: str = typer.Option("cpu", "--device", help="cpu; or cuda, for the embedded tower alone."),
     as_json: bool = JSON,
 ) -> None:
     """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
     from bench import perf as timing
+    from bench.devices import devices
 
     timing.check_threads(threads)
+    used = devices(device)[0]
     backbone = timing.random_backbone()
     lines = []
-    for case in timing.CASES:
+    for case in timing.CASES if used == "cpu" else ():
         found = timing.time_case(backbone, case, repeats)
         lines.append(found.as_dict())
         if not as_json:
@@ -29,7 +32,8 @@ def perf(
                 f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
             )
             say(_where(found.shares))
-    lines.append(timing.embedded_rate() | {"threads": threads, "by_what_is_tuned": timing.learner_rates()})
+    lines.append(timing.embedded_rate(device=used) | {"threads": threads, "device": used})
+    lines[-1]["by_what_is_tuned"] = timing.learner_rates(device=used)
     if as_json:
         say(json.dumps(lines))
     else:

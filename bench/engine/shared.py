@@ -33,7 +33,6 @@ CHUNK = (40, 48, 32, 56, 64)
 # Memory of a backward pass, in floats per token, layer and unit of width: 10.5 are kept by ViT-B-16's tower and 14.3 by one with
 # quick GELU (OpenAI's), the rest is room for what comes and goes.
 KEPT = 19
-RECOMPUTE_ABOVE = 2**30  # bytes of one context's kept activations above which every layer is recomputed instead
 
 
 def why_not_shared(tower: TextTower, train: TrainSpec) -> str:
@@ -69,6 +68,7 @@ class SharedPath:
         position = tower.positional_embedding
         self.tower = tower
         self.blocks: list[ResidualAttentionBlock] = list(tower.transformer.resblocks)
+        self.recompute = False  # layers in the backward pass, instead of keeping their activations (`max_stack`)
         self.n_tokens, self.n_ctx = start + len(trie.tokens), prompts.n_ctx  # s + N, P
         self.ancestors = chunks.ancestors.to(position.device)  # [n, A]
         # everyone sees the start tokens: [n, m, s + A + m], and the end tokens' rows of it, [n, e, s + A + m]
@@ -99,11 +99,6 @@ class SharedPath:
         if not self.recompute:
             return self._bytes(KEPT)
         return self._bytes(1.6 * KEPT / len(self.blocks) + 1)  # all layers' inputs, and one layer twice at its peak
-
-    @property
-    def recompute(self) -> bool:
-        """Whether layers are recomputed in the backward pass, as their activations are too many to keep."""
-        return self._bytes(KEPT) > RECOMPUTE_ABOVE
 
     def _bytes(self, kept: float) -> int:
         return int(kept * self.n_tokens * self.names.shape[1] * len(self.blocks) * 4)
@@ -142,7 +137,8 @@ class SharedPath:
         return 4.0 * parameters * self.n_tokens
 
     def max_stack(self, memory: float) -> int:
-        """How many contexts fit into `memory` bytes."""
+        """How many contexts fit into `memory` bytes; where not one does, every layer is recomputed in the backward pass."""
+        self.recompute = self._bytes(KEPT) > memory
         return max(1, math.floor(memory / self.bytes_per_context))
 
 

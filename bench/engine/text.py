@@ -1,7 +1,9 @@
 """Which path computes the text features, and why."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -21,6 +23,18 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # largest difference of a feature's coordinate between the two paths in float32
 AT_ONCE = 32  # classes per forward pass of the comparison
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@contextlib.contextmanager
+def tf32(wanted: bool) -> Iterator[None]:
+    """Where wanted, float32 products are computed in TF32 (10 bits of mantissa) inside; outside all is as it was."""
+    before = torch.get_float32_matmul_precision()
+    if wanted:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class TextFeatures:
@@ -74,14 +88,14 @@ class TextFeatures:
 
     def __call__(self, contexts: Tensor) -> Tensor:
         """[S, n_ctx, W] (class-specific: [S, C, n_ctx, W]) to [S, C, D]."""
-        precision = AUTOCAST.get(self.train.precision)
-        if precision is None:
+        precision = self.train.precision
+        if precision == "fp32":
             return self.path(contexts)
         if contexts.device.type != "cuda":
             raise BenchError(
-                f"precision '{self.train.precision}' is for CUDA; this runs on {contexts.device.type}.", 'Set precision = "fp32".'
+                f"precision '{precision}' is for CUDA; this runs on {contexts.device.type}.", 'Set precision = "fp32".'
             )
-        with torch.autocast("cuda", dtype=precision):
+        with tf32(precision == "tf32"), torch.autocast("cuda", AUTOCAST.get(precision), enabled=precision in AUTOCAST):
             return self.path(contexts)
 
     def gradient(self, text: Tensor, contexts: Tensor, at_text: Tensor) -> Tensor:
@@ -90,7 +104,8 @@ class TextFeatures:
         Half precision loses small gradients, so there every context's is brought to 1 and back: the backward pass is linear.
         """
         if self.train.precision != "fp16":
-            return torch.autograd.grad(text, contexts, at_text)[0]
+            with tf32(self.train.precision == "tf32"):
+                return torch.autograd.grad(text, contexts, at_text)[0]
         largest = at_text.abs().amax(dim=(1, 2)).clamp_min(torch.finfo(at_text.dtype).tiny)  # [S]
         (gradient,) = torch.autograd.grad(text, contexts, at_text / largest[:, None, None])
         return gradient * largest.view(-1, *[1] * (gradient.dim() - 1))
@@ -118,6 +133,12 @@ class TextFeatures:
         classes, length, width = self.path.embedded.shape if isinstance(self.path, PlainPath) else (1, 1, 1)
         layers = len(self.backbone.tower.transformer.resblocks)
         return max(1, int(memory / (20 * classes * length * width * layers * 4)))  # 20: like shared.KEPT, with attention's copies
+
+
+@lru_cache(maxsize=2)
+def text_features(backbone: TextBackbone, names: tuple[str, ...], train: TrainSpec, template: str) -> TextFeatures:
+    """`TextFeatures`, made and compared once for all shards of a worker that need the same."""
+    return TextFeatures(backbone, names, train, template)
 
 
 def memory_left(device: torch.device) -> float:

@@ -27,7 +27,7 @@ from bench.engine.learners import Classifier, ClipAdapter, Learner, TipAdapter
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
-from bench.engine.text import TextFeatures
+from bench.engine.text import text_features
 from bench.engine.zero_shot import zero_shot_of
 from bench.errors import BenchError
 from bench.spec import RunSpec
@@ -84,7 +84,7 @@ def train_stack(
         learner: Learner
         match tunes:
             case "prompt":
-                learner = TextFeatures(backbone, card.class_names, train, card.templates[0])
+                learner = text_features(backbone, tuple(card.class_names), train, card.templates[0])
             case "clip_adapter":
                 learner = ClipAdapter(zero_shot.text)
             case "tip_adapter":

@@ -147,6 +147,8 @@ def _prepare(work: Work) -> None:
         import torch  # noqa: PLC0415 - in the worker only
 
         torch.set_num_threads(work.threads)
+        if work.device.startswith("cuda"):
+            torch.cuda.set_device(work.device)  # whatever a method puts on "cuda" is there too
     from methods.registry import load_plugin  # noqa: PLC0415 - beside torch
 
     for plugin in work.plugins:

@@ -1,6 +1,7 @@
 """Text features and their gradients against open_clip's own `encode_text`, in float64."""
 
 import logging
+import math
 
 import open_clip
 import pytest
@@ -13,7 +14,7 @@ from bench.engine.backbone import text_tower, tokens_of
 from bench.engine.plain import PlainPath, encode_prompts
 from bench.engine.prompts import initial_contexts, make_prompts
 from bench.engine.shared import SharedPath
-from bench.engine.text import TextFeatures
+from bench.engine.text import TextFeatures, tf32
 from bench.errors import BenchError
 from bench.spec import TrainSpec
 from tests.engine.conftest import VISION, backbone_of, tiny, tokenizer
@@ -77,12 +78,15 @@ def test_padding_masked_tower():
     torch.testing.assert_close(TextFeatures(backbone, ["cat", "sea lion"], WORDS)(context)[0], expected, rtol=0, atol=1e-5)
 
 
-def gradients(backbone, names, train, stack=2):
+def gradients(backbone, names, train, stack=2, memory=math.inf):
     """Features and context gradients of the shared path and of full-length prompts through open_clip's modules."""
     prompts = make_prompts(backbone, names, train)
     context = torch.cat([initial_contexts(backbone, train, seed, 1, len(names)) for seed in range(stack)])
     weights = torch.randn(stack, len(names), 24, generator=torch.Generator().manual_seed(0))
-    for path in (SharedPath(backbone.tower, prompts), PlainPath(backbone.tower, prompts, full=True)):
+    shared = SharedPath(backbone.tower, prompts)
+    if memory < math.inf:
+        assert shared.max_stack(memory) == 1
+    for path in (shared, PlainPath(backbone.tower, prompts, full=True)):
         leaf = context.clone().requires_grad_()
         text = path(leaf)
         yield text.detach(), torch.autograd.grad((text * weights).sum(), leaf)[0]
@@ -142,8 +146,7 @@ def test_recomputed_layers_change_nothing(monkeypatch):
     monkeypatch.setattr("bench.engine.shared.chunk_size", lambda nodes: 20)
     names = [f"name {n}" for n in range(30)]
     kept = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
-    monkeypatch.setattr("bench.engine.shared.RECOMPUTE_ABOVE", 0)
-    recomputed = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4)))
+    recomputed = next(gradients(DOUBLE["clip"][1], names, TrainSpec(n_ctx=4), memory=1.0))
     for a, b in zip(kept, recomputed, strict=True):
         assert torch.equal(a, b)
 
@@ -169,12 +172,14 @@ def test_kept_memory_stays_within_the_estimate(quick_gelu):
     assert 0.4 < sum(kept.values()) / (2 * path.bytes_per_context) < 0.8  # the rest is for what comes and goes
 
 
-def test_recomputation_is_estimated_between_the_layers_inputs_and_all_activations(monkeypatch):
+def test_layers_are_recomputed_only_where_one_context_does_not_fit():
     text = open_clip.model.CLIPTextCfg(context_length=77, width=256, heads=4, layers=6)
     backbone = backbone_of(open_clip.model.CLIP(24, VISION, text))
     path = SharedPath(backbone.tower, make_prompts(backbone, load_card("icons_arrows").class_names, TrainSpec()))
     everything = path.bytes_per_context
-    monkeypatch.setattr("bench.engine.shared.RECOMPUTE_ABOVE", 0)
+    assert path.max_stack(2.5 * everything) == 2
+    assert path.bytes_per_context == everything
+    assert path.max_stack(0.9 * everything) >= 1
     assert 6 * path.n_tokens * 256 * 4 < path.bytes_per_context < everything / 2
 
 
@@ -246,10 +251,26 @@ def test_towers_that_cannot_be_tuned_are_refused():
         text_tower(model)
 
 
-def test_half_precision_is_for_cuda():
-    features = TextFeatures(DOUBLE["clip"][1], NAMES, WORDS.model_copy(update={"precision": "bf16"}))
-    with pytest.raises(BenchError, match="for CUDA"):
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_lower_precision_is_for_cuda(precision):
+    features = TextFeatures(DOUBLE["clip"][1], NAMES, WORDS.model_copy(update={"precision": precision}))
+    with pytest.raises(BenchError, match=f"'{precision}' is for CUDA; this runs on cpu"):
         features(torch.zeros(1, 4, 32, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("wanted", "inside"), [(True, "high"), (False, "highest")])
+def test_products_are_exact_again_after_tf32_whatever_happens(wanted, inside):
+    seen = []
+
+    def fail():
+        with tf32(wanted):
+            seen.append(torch.get_float32_matmul_precision())
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        fail()
+    assert seen == [inside]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_tokenizer_without_start_token():
