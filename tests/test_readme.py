@@ -5,18 +5,17 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
 import typer
 
 from bench.cli import commands
 from bench.grid import Grid, expand
-from bench.results.frame import load
 from methods import registry
-from reports.analysis import Choices, analyse
+from reports import Choices, analyse, answers, cells
 
 ROOT = Path(__file__).parent.parent
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "results"
-MAIN = ["zero_shot", "sce", "gce", "dspt", "mae", "coop_ce"]
 
 
 def block(language, word):
@@ -57,17 +56,49 @@ def test_the_commands_exist():
         assert {word for word in words if word.startswith("--")} <= options
 
 
-def test_the_table_of_the_reference_results():
-    """Mean accuracy under symmetric noise of the main methods, at CoOp's learning rate and at chosen ones."""
+def against(control):
+    """The reference results against a method, in both halves."""
+    return analyse(RESULTS / "reference", Choices(control=control, group="domain"))
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return against("coop_ce")
+
+
+def test_the_table_of_the_reference_results(reference):
+    """Mean accuracy in and out of domain, clean and at 50 and 75 % noise."""
+    rows = [line.strip("| ").split(" | ") for line in README.splitlines() if line.count("|") == 8 and "--" not in line]
+    shown = {label: [float(number) for number in numbers] for label, *numbers in rows[1:]}
+    means = [
+        cells.wide(cells.at(reference.groups[domain].runs, "symmetric" if rate else "clean", rate)).mean().round(1)
+        for domain in ("in", "out")
+        for rate in (0.0, 0.5, 0.75)
+    ]
+    assert shown == {label: [mean[label] for mean in means] for label in reference.labels}
+
+
+def test_the_answers_of_the_reference_results():
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
-    text = text[text.index("## What the reference results say") :]
-    rows = [line.replace("\\", "").strip("| ").split(" | ") for line in text.splitlines() if line.count("|") == 8]
-    shown = {row[0]: [float(number) for number in row[1:]] for row in rows if row[0] in MAIN}
-    assert set(shown) == set(MAIN)
-    at = 0
-    for folder, select in (("reference", ""), ("learning-rates", "noisy_val")):
-        frame = load(RESULTS / folder).frame
-        for domain in ({}, {"domain": ["in"]}, {"domain": ["out"]}):
-            scores = analyse(frame, Choices(select=select, where={"method": MAIN} | domain)).scores.mean()
-            assert {method: numbers[at] for method, numbers in shown.items()} == {m: round(scores[m], 1) for m in MAIN}
-            at += 1
+    for sentence in answers(RESULTS / "reference", "dspt", ["mae", "gce", "sce"]):
+        assert f"* {sentence}\n" in text
+
+
+def test_what_the_readme_says_in_words(reference):
+    """Its plain sentences, as comparisons of the numbers that they speak of."""
+    inside, outside = (reference.groups[domain] for domain in ("in", "out"))
+    versus = {name: part.versus for name, part in against("zero_shot").groups.items()}
+    dspt = {name: part.versus for name, part in against("dspt").groups.items()}
+    kept = ["DSPT", "PromptMAE", "GCE", "GCE(q=0.5)"]
+    assert (versus["in"].loc[kept, "difference"] > 0).all()
+    assert versus["in"].loc["CoOp", "difference"] < -20
+    assert versus["in"].loc[["SCE", "RCE", "NCE+RCE"], "p_worse"].ge(0.95).all()
+    assert versus["in"].loc[["SCE", "RCE", "NCE+RCE"], "difference"].between(-3, -0.5).all()
+    assert (versus["out"]["difference"] > 0).all()
+    gains = outside.clean.sub(outside.zero_shot, axis=0).mean()
+    assert gains[["DSPT", "PromptMAE"]].between(0.4 * gains["SCE"], 0.55 * gains["SCE"]).all()
+    assert (dspt["in"].loc[["PromptMAE", "GCE", "GCE(q=0.5)"], "p_equivalent"] >= 0.95).all()
+    assert dspt["in"].loc["SCE", "claim"] == dspt["out"].loc["PromptMAE", "claim"] == "worse"
+    assert (dspt["out"].loc[["GCE", "GCE(q=0.5)", "SCE"], "claim"] == "better").all()
+    assert -1 < dspt["out"].loc["PromptMAE", "difference"] < 0
+    assert float(inside.zero_shot.mean()) > 4 * float(outside.zero_shot.mean())
