@@ -5,6 +5,8 @@ Widths are inches in print and type is at least 7 pt there, so a figure is inclu
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,14 +98,21 @@ def _legend_shape(legend: Sequence[Line2D], width: float) -> tuple[int, int]:
 
 def inches(names: Iterable[str], size: float = 7.0) -> float:
     """The width of the widest name."""
-    return max((TextPath((0, 0), name, size=size).get_extents().width for name in names if name.strip()), default=0.0) / 72
+    return max((_points(name, size) for name in names if name.strip()), default=0.0) / 72
 
 
-def handles(labels: Sequence[str], looks: dict[str, Style], others: bool = False, zero_shot: bool = False) -> list[Line2D]:
-    """A legend's lines: of methods, of zero-shot, and of the grey rest."""
-    found = [Line2D([], [], label=label, **looks[label].line) for label in labels]
+@cache  # names stand in every figure
+def _points(name: str, size: float) -> float:
+    return float(TextPath((0, 0), name, size=size).get_extents().width)
+
+
+def handles(labels: Sequence[str], looks: dict[str, Style], others: bool = False, zero_shot: bool = False, *,
+            points: bool = False) -> list[Line2D]:  # fmt: skip
+    """A legend's lines, or points: of methods, of zero-shot, and of the grey rest."""
+    found = [Line2D([], [], label=label, **looks[label].line | ({"linestyle": ""} if points else {})) for label in labels]
     found += [Line2D([], [], label="zero-shot", color=SOFT, ls="--", lw=1)] if zero_shot else []
-    return found + ([Line2D([], [], label="other methods", color=GREY, lw=0.8)] if others else [])
+    rest: dict[str, Any] = {"ls": "", "marker": "o"} if points else {"lw": 0.8}
+    return found + ([Line2D([], [], label="other methods", color=GREY, **rest)] if others else [])
 
 
 def lines(ax: Axes, mean: pd.DataFrame, front: Sequence[str], looks: dict[str, Style], std: pd.DataFrame | None = None, *,
@@ -152,16 +161,15 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
     axes = panels(
         len(analysis.datasets), width, 0.85, handles(front, looks, zero_shot=True), f"{protocol} noise, % of labels", "accuracy, %"
     )
-    parts = []
+    table = runs.groupby(["dataset", "rate", "label"])["accuracy"].agg(["mean", "std"]).unstack("label")  # noqa: PD010 - nothing is aggregated
     for ax, dataset in zip(axes, analysis.datasets, strict=True):
-        mean, std = curve(runs[runs["dataset"] == dataset], protocol)
-        lines(ax, mean, front, looks, std if len(axes) <= MOST else None)
+        lines(ax, table["mean"].loc[dataset], front, looks, table["std"].loc[dataset] if len(axes) <= MOST else None)
         _zero_shot(ax, float(analysis.zero_shot[dataset]))
         ax.set_title(shortened(dataset, 17 if width > 4 else 19), pad=3)
-        parts.append(mean.assign(dataset=dataset, zero_shot=analysis.zero_shot[dataset]).reset_index())
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
-    return Drawing(f"datasets_{protocol}", caption, axes[0].figure, pd.concat(parts).set_index(["dataset", "rate"]))  # type: ignore[arg-type]  # no subfigure
+    data = table["mean"].join(analysis.zero_shot, on="dataset")
+    return Drawing(f"datasets_{protocol}", caption, axes[0].figure, data)  # type: ignore[arg-type]  # no subfigure
 
 
 def shortened(name: str, most: int) -> str:

@@ -17,7 +17,7 @@ from reports import cells
 from reports.analysis import Analysis
 from reports.board import LEADERBOARD, leaderboard_numbers
 from reports.figures import highlighted
-from reports.style import Style
+from reports.style import SOFT, Style
 from reports.tables import Table
 from reports.wording import counted
 
@@ -71,6 +71,15 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _color(look: Style) -> str:
+    """A look's colour; black and grey are those of the text, which a dark page has light."""
+    return {"#000000": "var(--ink)", SOFT: "var(--soft)"}.get(look.color, look.color)
+
+
+def _dash(look: Style) -> str:
+    return "" if isinstance(look.linestyle, str) else " ".join(f"{2 * length:g}" for length in look.linestyle[1])
+
+
 def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> dict[str, Any]:
     """The leaderboard's columns, and rows of text with the number that each cell sorts by and a forest plot's geometry."""
     numbers = leaderboard_numbers(analysis)
@@ -92,7 +101,7 @@ def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> di
     rows = [
         {
             "label": label,
-            "color": looks[label].color,
+            "color": _color(looks[label]),
             "oracle": label in analysis.oracles,
             "cells": [(cell.text, key(label, column)) for cell, column in zip(row, table.columns, strict=True)],
             "forest": forest(label),
@@ -166,7 +175,7 @@ def curves(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
         "rates": rates,
         "zero_shot": [_finite(number) for number in zero_shot],
         "lines": [
-            {"label": label, "color": looks[label].color, "front": label in front,
+            {"label": label, "color": _color(looks[label]), "dash": _dash(looks[label]), "front": label in front,
              "values": [[_finite(number) for number in row] for row in numbers[label]]}
             for label in analysis.trained
         ],

@@ -73,6 +73,8 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
 def gain_map(analysis: Analysis, width: float) -> Drawing:
     """Heat map of the gain over the control, datasets grouped, on a scale that nine tenths of the gains fill."""
     others = [label for label in analysis.shown if label != analysis.control]
+    import seaborn as sns  # noqa: PLC0415 - a second, for this figure alone
+
     column = analysis.choices.group or "domain"
     of = analysis.runs.drop_duplicates("dataset").set_index("dataset")[column].astype(object).fillna("").astype(str)
     datasets = sorted(analysis.datasets, key=lambda name: (of[name], name))
@@ -84,19 +86,19 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     high = foot + tall + 0.05
     figure = Figure(figsize=(width, high))
     ax = figure.add_axes((left / width, foot / high, wide / width, tall / high))
-    mesh = ax.pcolormesh(gain.to_numpy(dtype=float), cmap="PuOr_r", vmin=-top, vmax=top, edgecolors="white", linewidth=0.4)
-    ax.set_xticks(np.arange(len(others)) + 0.5, others, rotation=90)
-    ax.set_yticks(np.arange(len(datasets)) + 0.5, shown)
+    bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
+    sns.heatmap(
+        gain.set_axis(shown), ax=ax, cbar_ax=bar, cmap="PuOr_r", vmin=-top, vmax=top, linewidths=0.4, xticklabels=True,
+        yticklabels=True, cbar_kws={"orientation": "horizontal", "extend": "both", "label": f"gain over {analysis.control}, points"},
+    )  # fmt: skip
     ax.tick_params(length=0, pad=2)
-    ax.invert_yaxis()
+    ax.set(xlabel="", ylabel="")
     ax.grid(visible=False)
     for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
         if of[one] != of[two]:
             ax.axhline(i, color="black", lw=1.2)
-    bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
-    figure.colorbar(mesh, cax=bar, orientation="horizontal", extend="both")
     bar.tick_params(length=2, pad=1)
-    bar.set_xlabel(f"gain over {analysis.control}, points", labelpad=1)
+    bar.xaxis.labelpad = 1
     caption = (
         f"Gain of the score over {analysis.control}, points; datasets by {column}. The colours end at ± {top:g} points, which "
         f"nine tenths of "
@@ -132,7 +134,7 @@ def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float)
     wanted = list(dict.fromkeys((rates[0], min(rates, key=lambda rate: abs(rate - 0.5)))))
     front, zero_shot = highlighted(analysis), analysis.zero_shot
     axes = panels(
-        len(wanted), width, min(2.2, 0.42 * width), handles(front, looks), "zero-shot accuracy, %", "gain, points", least=1.2
+        len(wanted), width, min(2.2, 0.42 * width), handles(front, looks, points=True), "zero-shot accuracy, %", "gain, points", least=1.2
     )
     parts = []
     for ax, rate in zip(axes, wanted, strict=True):
@@ -181,9 +183,8 @@ def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
         return None
     table = seconds.assign(score=analysis.scores.mean()).loc[[label for label in analysis.trained if label in seconds.index]]
     front = [label for label in highlighted(analysis) if label in table.index]
-    (ax,) = panels(
-        1, width, min(2.2, 0.55 * width), handles(front, looks, len(table) > len(front)), "seconds per run (median)", "score, %"
-    )
+    legend = handles(front, looks, len(table) > len(front), points=True)
+    (ax,) = panels(1, width, min(2.2, 0.55 * width), legend, "seconds per run (median)", "score, %")
     for label, (wall, _, score) in zip(table.index, table.to_numpy(dtype=float), strict=True):
         color = looks[label].color if label in front else GREY
         ax.plot([wall], [score], ls="", marker=looks[label].marker or "o", color=color, ms=4)

@@ -11,7 +11,7 @@ from bench.results.frame import Results
 from reports import cells
 from reports.analysis import Analysis
 from reports.figures import Drawing, handles, highlighted, lines, panels
-from reports.style import SOFT, Style
+from reports.style import MOST, SOFT, Style
 
 ROLES = {
     "train_given": ("given labels", "#D55E00", "-"),
@@ -97,15 +97,18 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
     if noisy.empty:
         return None
     labels = [label for label in analysis.trained if label in set(noisy["label"])]
-    baseline = Line2D([], [], label="without knowledge", color=SOFT, ls="--", lw=1)
-    axes = panels(
-        3, width, min(1.7, 0.32 * width), [*handles(labels, looks), baseline], f"{analysis.protocol} noise, % of labels", ""
-    )
+    front = labels[:MOST]
+    legend = [
+        *handles(front, looks, len(labels) > len(front)),
+        Line2D([], [], label="without knowledge", color=SOFT, ls="--", lw=1),
+    ]
+    axes = panels(3, width, min(1.7, 0.32 * width), legend, f"{analysis.protocol} noise, % of labels", "")
     chance = {"belief_precision": 100 * (1 - noisy.groupby("rate")["realised_rate"].mean()), "belief_auroc": 50.0}
-    by_rate = noisy.groupby(["rate", "label"])
+    per_seed = noisy.groupby(["rate", "label", "seed"])[list(names)].mean()
+    by_rate = per_seed.groupby(level=["rate", "label"])
     for ax, (column, name) in zip(axes, names.items(), strict=True):
         mean, std = (by_rate[column].agg(how).unstack("label") for how in ("mean", "std"))  # noqa: PD010 - nothing is aggregated
-        lines(ax, mean, labels, looks, std)
+        lines(ax, mean, front, looks, std)
         if column in chance:
             level = pd.Series(chance[column], mean.index, dtype=float)
             ax.plot(level.index, level, color=SOFT, ls="--", lw=1)
@@ -113,11 +116,10 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
     rates = sorted(noisy["rate"].unique())
     axes[0].set_xticks(rates, [f"{100 * rate:g}" for rate in rates])
     caption = (
-        "How well the methods that hold a belief find the clean samples; bands: ± 1 standard deviation over runs; dashed: a "
-        "belief that knows "
-        "nothing (precision: the share of clean samples)."
+        "How well the methods that hold a belief find the clean samples; bands: ± 1 standard deviation over seeds; dashed: a "
+        "belief that knows nothing (precision: the share of clean samples)."
     )
-    return Drawing("detection", caption, axes[0].figure, by_rate[list(names)].mean())  # type: ignore[arg-type]  # no subfigure
+    return Drawing("detection", caption, axes[0].figure, by_rate.mean())  # type: ignore[arg-type]  # no subfigure
 
 
 def loss_gradients(curves: pd.DataFrame, front: list[str], looks: dict[str, Style], width: float) -> Drawing:

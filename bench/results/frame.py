@@ -83,6 +83,12 @@ class Results:
     table: pa.Table
     passed_over: tuple[str, ...] = ()  # runs and files that are damaged, with the reason; `bench store verify` names all
 
+    def _repr_html_(self) -> str:
+        """For notebooks: a row per run, those in the middle left out, and how many are damaged."""
+        shown = self.frame[["run_id", "label", "dataset", "noise", "rate", "seed", "status", "accuracy", "zero_shot"]]
+        damaged = f"<p>{len(self.passed_over)} damaged, passed over</p>" if self.passed_over else ""
+        return str(shown.to_html(index=False, max_rows=20, show_dimensions=True, float_format="{:g}".format)) + damaged
+
     def history(self, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         """Per-epoch metrics in long form: run_id, epoch, and a column for each metric that was recorded."""
         ids, texts = self.table["run_id"].to_pylist(), self.table["history"].to_pylist()

@@ -65,3 +65,13 @@ def test_reports_import_neither_torch_nor_the_engine_nor_a_method():
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_methods_still_make_a_leaderboard(sim, count):
     assert len(reports.leaderboard(sim.simulate(count, 3, 1))) == count + 1
+
+
+def test_results_show_themselves_as_a_table(sim):
+    frame = sim.simulate(2, 3, 1)
+    frame["label"] = frame["label"].replace({"gce": "<b>gce</b>"})
+    shown = sim.as_results(frame)._repr_html_()
+    assert shown.startswith("<table")
+    assert f"<p>{len(frame)} rows × 9 columns</p>" in shown
+    assert "&lt;b&gt;gce&lt;/b&gt;" in shown
+    assert f"{frame['accuracy'].iloc[0]:g}" in shown

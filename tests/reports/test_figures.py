@@ -88,9 +88,11 @@ def test_a_method_looks_the_same_in_every_report():
     from methods import registry
 
     assert style.look("gce") == style.styles({"GCE": "gce"})["GCE"] == style.styles({"a": "sce", "GCE": "gce"})["GCE"]
-    known = [style.look(name) for name in (*style.KNOWN, *style.FIXED)]
-    assert len({(look.color, str(look.linestyle)) for look in known}) == len(known)
-    assert all(style.look(name) for name in registry.names())
+    named = [*style.KNOWN, *style.FIXED]
+    assert {one.name for one in registry.listings().values() if one.module.startswith("methods.")} == set(named)
+    looks = [style.look(name) for name in named]
+    assert len({(look.color, str(look.linestyle)) for look in looks}) == len(named)  # also where lines have no markers
+    assert len({(look.color, look.marker) for look in looks}) == len(named)  # and where markers have no lines
     assert style.look("gce", 1) != style.look("gce")
     assert style.look("gce", 1).color == style.look("gce").color
 
