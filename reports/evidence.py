@@ -20,7 +20,7 @@ def per_rate_table(analysis: Analysis) -> Table:
     for noise, rate in cells.settings(analysis.runs).itertuples(index=False):
         scores = cells.by_seed(cells.at(analysis.runs, str(noise), rate), analysis.ranked)
         shown.append(cells.setting_name(str(noise), rate))
-        blocks.append(statistics.against_control(scores, analysis.control, analysis.choices.margin)[["difference", "p"]])
+        blocks.append(statistics.control_p(scores, analysis.control))
     numbers = pd.concat(blocks, keys=shown, names=["setting"]).reset_index().rename(columns={"label": "method"})
     numbers["p_holm"] = statistics.holm(numbers["p"].to_numpy(dtype=float))
     columns = numbers[["method", "setting", "difference", "p_holm"]].itertuples(index=False)

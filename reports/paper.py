@@ -87,10 +87,11 @@ def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
     hidden = set(map(tuple, runs.loc[~runs["identifiable"], ["dataset", "rate"]].drop_duplicates().itertuples(index=False)))
     competing = [label for label in analysis.shown if label in analysis.ranked]
     marks = {pair: _marks(mean.loc[competing, pair], runs, pair) for pair in pairs}
+    number = mean.to_dict()
 
     def cell(label: str, pair: tuple[str, float]) -> Cell:
         best, second = marks[pair]
-        text = value(float(mean.loc[label, pair]), spread.get((label, *pair), np.nan), digits=layout.digits)
+        text = value(float(number[pair][label]), spread.get((label, *pair), np.nan), digits=layout.digits)
         return Cell(text, "best" if label == best else "tied" if label == second else "")
 
     rows = [(label, [cell(label, pair) for pair in pairs]) for label in analysis.shown]

@@ -229,6 +229,14 @@ def mean_interval(differences: Floats, seed: int = 0, resamples: int = 1_999) ->
     return mean - max(float(high), reach) * error, mean + max(-float(low), reach) * error
 
 
+def control_p(scores: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Per label: difference to the control (mean, points) and p (`difference_p`). Arguments as of `against_control`."""
+    methods = cubes(scores)
+    shared, base = shared_seeds(methods), methods.pop(control)
+    found = {label: (float((cube - base).mean()), difference_p(cube, base, shared)) for label, cube in methods.items()}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["difference", "p"]).rename_axis("label")
+
+
 def against_control(scores: pd.DataFrame, control: str, margin: float = 0.5) -> pd.DataFrame:
     """Every method against one control over datasets.
 
@@ -241,9 +249,8 @@ def against_control(scores: pd.DataFrame, control: str, margin: float = 0.5) -> 
         Per label: difference (mean, points), low, high (95 % interval), p (`difference_p`), p_holm, wins, ties, losses,
         rank_biserial, claim.
     """
-    methods = cubes(scores)
-    shared, base = shared_seeds(methods), methods.pop(control)
-    raw = np.array([difference_p(cube, base, shared) for cube in methods.values()])
+    methods, raw = cubes(scores), control_p(scores, control)["p"].to_numpy(dtype=float)
+    base = methods.pop(control)
     ranks = holm(np.array([wilcoxon((cube - base).mean(axis=1)) for cube in methods.values()]))
     rows = []
     for (label, cube), p, p_holm, ranks_p in zip(methods.items(), raw, holm(raw), ranks, strict=True):
