@@ -165,7 +165,7 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
     for ax, dataset in zip(axes, analysis.datasets, strict=True):
         lines(ax, table["mean"].loc[dataset], front, looks, table["std"].loc[dataset] if len(axes) <= MOST else None)
         _zero_shot(ax, float(analysis.zero_shot[dataset]))
-        ax.set_title(shortened(dataset, 17 if width > 4 else 19), pad=3)
+        ax.set_title(shortened(dataset.replace("_", " "), 17 if width > 4 else 19), pad=3)
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
     data = table["mean"].join(analysis.zero_shot, on="dataset")
@@ -173,9 +173,8 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
 
 
 def shortened(name: str, most: int) -> str:
-    """A dataset's name where room is short."""
-    words = name.replace("_", " ")
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
+    """A name where room is short."""
+    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
 
 
 def _grey(count: int) -> str:

@@ -30,6 +30,7 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
     """Demšar's diagram: mean ranks on a line (best left), bars join what the Nemenyi test does not tell apart."""
     scores = analysis.scores[analysis.ranked]
     ranks = pd.Series(statistics.friedman(scores.to_numpy()).ranks, index=analysis.ranked).sort_values(kind="stable")
+    short = {label: shortened(label, 28 if width > 4 else 20) for label in analysis.ranked}
     distance = statistics.nemenyi_distance(*scores.shape[::-1])
     half, bars = (len(ranks) + 1) // 2, cliques(ranks, distance)
     step, top = 0.15, 0.2 + 0.07 * len(bars)  # inches: between labels, and of the first label below the axis
@@ -37,7 +38,7 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
     figure = Figure(figsize=(width, high))
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(-(top + step * half), 0.55))
     ax.set_axis_off()
-    names = 0.15 + inches(f"{label} 00.0" for label in ranks.index)  # on either side
+    names = 0.15 + inches(f"{short[label]} 00.0" for label in analysis.ranked)  # on either side
     scale = (width - 2 * names) / max(len(ranks) - 1, 1)
 
     def x(rank: float) -> float:
@@ -59,7 +60,7 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
         y = -top - step * (i if left else len(ranks) - 1 - i)
         edge, side = (names - 0.06, "right") if left else (width - names + 0.06, "left")
         ax.plot([x(rank), x(rank), edge], [0, y, y], color=looks[str(label)].color, lw=0.6)
-        text = f"{label} {rank:.1f}" if left else f"{rank:.1f} {label}"
+        text = f"{short[str(label)]} {rank:.1f}" if left else f"{rank:.1f} {short[str(label)]}"
         ax.text(edge + (-0.03 if left else 0.03), y, text, ha=side, va="center", fontsize=7)
     caption = (
         f"Mean ranks over {counted(len(scores), 'dataset')}; bars join methods that Nemenyi's test does not tell apart at 5 %. "
@@ -80,17 +81,17 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     datasets = sorted(analysis.datasets, key=lambda name: (of[name], name))
     gain = analysis.scores.loc[datasets, others].sub(analysis.scores.loc[datasets, analysis.control], axis=0)
     top = max(1.0, float(np.ceil(np.nanquantile(np.abs(gain.to_numpy(dtype=float)), 0.9))))
-    shown = [shortened(name, 22) for name in datasets]
-    left, under, row = 0.1 + inches(shown), 0.15 + inches(others), 0.14
+    shown = [shortened(name.replace("_", " "), 22) for name in datasets]
+    below = [shortened(label, 28) for label in others]
+    left, under, row = 0.1 + inches(shown), 0.15 + inches(below), 0.14
     wide, tall, foot = width - left - 0.08, row * len(datasets), under + 0.42
     high = foot + tall + 0.05
     figure = Figure(figsize=(width, high))
     ax = figure.add_axes((left / width, foot / high, wide / width, tall / high))
     bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
-    sns.heatmap(
-        gain.set_axis(shown), ax=ax, cbar_ax=bar, cmap="PuOr_r", vmin=-top, vmax=top, linewidths=0.4, xticklabels=True,
-        yticklabels=True, cbar_kws={"orientation": "horizontal", "extend": "both", "label": f"gain over {analysis.control}, points"},
-    )  # fmt: skip
+    of_bar = {"orientation": "horizontal", "extend": "both", "label": f"gain over {analysis.control}, points"}
+    sns.heatmap(gain.set_axis(shown), ax=ax, cbar_ax=bar, cbar_kws=of_bar, cmap="PuOr_r", vmin=-top, vmax=top, linewidths=0.4,
+                xticklabels=below, yticklabels=True)  # fmt: skip
     ax.tick_params(length=0, pad=2)
     ax.set(xlabel="", ylabel="")
     ax.grid(visible=False)
@@ -133,9 +134,8 @@ def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float)
     rates = sorted(curve["rate"].unique())
     wanted = list(dict.fromkeys((rates[0], min(rates, key=lambda rate: abs(rate - 0.5)))))
     front, zero_shot = highlighted(analysis), analysis.zero_shot
-    axes = panels(
-        len(wanted), width, min(2.2, 0.42 * width), handles(front, looks, points=True), "zero-shot accuracy, %", "gain, points", least=1.2
-    )
+    legend = handles(front, looks, points=True)
+    axes = panels(len(wanted), width, min(2.2, 0.42 * width), legend, "zero-shot accuracy, %", "gain, points", least=1.2)
     parts = []
     for ax, rate in zip(axes, wanted, strict=True):
         gain = cells.wide(curve[curve["rate"] == rate])[analysis.trained].sub(zero_shot, axis=0)

@@ -10,7 +10,15 @@ WIDTHS = (3.25, 5.5, 6.9)  # inches: a column of two, NeurIPS's text, a page of 
 MOST = 8  # highlighted methods in one panel; the others are grey
 # Okabe and Ito's colours without the yellow, which vanishes on white: distinguishable under the common colour blindnesses.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A")
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (9, 2)), (0, (1, 2.5)), (0, (4, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (9, 2)),
+    (0, (1, 2.5)),
+    (0, (4, 1, 1, 1, 1, 1)),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 GREY, SOFT = "#B8B8B8", "#555555"
 # The order gives the looks, so names are only ever added at the end. Plugins' names are hashed.
@@ -18,8 +26,8 @@ KNOWN = (
     "dspt", "mae", "gce", "sce", "nlprompt", "joapr", "rce", "elr", "clipcleaner", "co_teaching", "dspt_t",
     "label_smoothing", "bootstrap_soft", "nce_rce", "nce_mae", "agce", "phuber_ce", "taylor_ce", "js", "gjs", "mixup", "deft_text",
     "mae_lse", "clean_only", "co_teaching_oracle",
-    "ael", "anl_ce", "aul", "clap", "dividemix", "eps_softmax", "focal", "jal_ce", "jocor", "logit_clip", "nce", "nce_ael", "nce_agce",
-    "nce_aul", "sat", "selc", "sop", "ssr", "tecoprompt", "tip_adapter",
+    "ael", "anl_ce", "aul", "clap", "dividemix", "eps_softmax", "focal", "jal_ce", "jocor", "logit_clip", "nce", "nce_ael",
+    "nce_agce", "nce_aul", "sat", "selc", "sop", "ssr", "tecoprompt", "tip_adapter",
 )  # fmt: skip
 FIXED = {"coop_ce": ("#000000", "-", "o"), "zero_shot": (SOFT, "--", "")}
 
