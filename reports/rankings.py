@@ -77,7 +77,7 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     import seaborn as sns  # noqa: PLC0415 - a second, for this figure alone
 
     column = analysis.choices.group or "domain"
-    of = analysis.runs.drop_duplicates("dataset").set_index("dataset")[column].astype(object).fillna("").astype(str)
+    of = analysis.runs.drop_duplicates("dataset").set_index("dataset", drop=False)[column].astype(object).fillna("").astype(str)
     datasets = sorted(analysis.datasets, key=lambda name: (of[name], name))
     gain = analysis.scores.loc[datasets, others].sub(analysis.scores.loc[datasets, analysis.control], axis=0)
     top = max(1.0, float(np.ceil(np.nanquantile(np.abs(gain.to_numpy(dtype=float)), 0.9))))
