@@ -40,7 +40,7 @@ def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataF
             if pd.api.types.is_numeric_dtype(held) and not pd.api.types.is_bool_dtype(held):
                 found = held == pd.to_numeric(value, errors="coerce")
             if not found.any():
-                raise BenchError(f"--where {column}={value} matches no run.", nearest(value, held.astype(str).unique()))
+                raise BenchError(f"--where {column}={value} matches no run.", nearest(value, held.dropna().astype(str).unique()))
             keep |= found
         frame = frame[keep]
     return frame

@@ -167,7 +167,7 @@ def curves(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
     rates, front = sorted(float(rate) for rate in runs["rate"].unique()), highlighted(analysis)
     keys = ["label", "dataset", "rate"]
     table = runs.groupby(keys)["accuracy"].mean().unstack("rate").reindex(columns=rates)  # noqa: PD010 - nothing is aggregated
-    numbers = {str(label): np.vstack([one.mean(), one.loc[analysis.datasets]]) for label, one in table.groupby(level=0, group_keys=False)
+    numbers = {str(label): np.vstack([one.mean(), one.loc[analysis.datasets]]) for label, one in table.groupby(level=0)
                for one in [one.droplevel(0)]}  # fmt: skip
     zero_shot = [float(analysis.zero_shot.mean()), *map(float, analysis.zero_shot[analysis.datasets])]
     return {
