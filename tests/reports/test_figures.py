@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from reports import figures, rankings, report, style, training
@@ -19,8 +20,9 @@ def many(sim):
 
 def texts(figure):
     """The texts that a drawn figure shows, and their boxes in pixels: without the arrows of annotations and ticks out of view."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
     ticks = {label for axis in axes for tick in (*axis.majorTicks, *axis.minorTicks) for label in (tick.label1, tick.label2)}
     shown = {label for axis in axes if axis.axes.axison for tick in axis._update_ticks() for label in (tick.label1, tick.label2)}
