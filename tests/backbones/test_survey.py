@@ -9,6 +9,7 @@ import pytest
 from bench.backbones.survey import table, verdict
 from bench.backbones.weights import needs_transformers, unusable
 
+MODELS = open_clip.list_models()  # before other tests add theirs
 README = Path(__file__).parents[2] / "datasets" / "README.md"
 ROW = re.compile(r"^\| (shared|plain|refused) \| (.*?) \| (open_clip|transformers) \| (\d+): (.*) \|$", re.MULTILINE)
 
@@ -26,7 +27,7 @@ def listed():
 @pytest.mark.skipif(f"open_clip {open_clip.__version__}" not in README.read_text(encoding="utf-8"), reason="another open_clip")
 def test_the_committed_table_has_every_model_with_its_refusal_and_tokenizer():
     found = listed()
-    assert sorted(found) == sorted(open_clip.list_models())
+    assert sorted(found) == sorted(MODELS)
     for model, (path, why, tokenizer) in found.items():
         assert (path == "refused") == bool(unusable(model))
         assert path != "refused" or why == unusable(model)
