@@ -31,11 +31,11 @@ def csv_rows(path: Path) -> list[tuple[str, str, str]]:
     """
     lines = read_text(path, "table").split("\n")
     reader = csv.DictReader(lines, delimiter=max(",;\t", key=lines[0].count), strict=True)
-    names = [name or "" for name in reader.fieldnames or []]
-    image, label = _column(path, names, CSV_PATHS, "path"), _column(path, names, CSV_LABELS, "label")
-    part = next((name for name in names if name.strip().lower() in CSV_PARTS), None)
     rows = []
     try:
+        names = [name or "" for name in reader.fieldnames or []]
+        image, label = _column(path, names, CSV_PATHS, "path"), _column(path, names, CSV_LABELS, "label")
+        part = next((name for name in names if name.strip().lower() in CSV_PARTS), None)
         for row in reader:
             if None in row or None in row.values():
                 raise BenchError(
@@ -46,7 +46,7 @@ def csv_rows(path: Path) -> list[tuple[str, str, str]]:
                 raise BenchError(f"line {reader.line_num} of {path} names the part '{told}'.", f"Parts: {', '.join(PART_OF)}.")
             rows.append((row[image].strip(), row[label].strip(), PART_OF[told]))
     except csv.Error as error:
-        raise BenchError(f"line {reader.line_num} of {path} is not CSV ({error}).", "Correct it.") from error
+        raise BenchError(f"{path} is not CSV near line {reader.line_num + 1} ({error}).", "Correct it.") from error
     return rows
 
 

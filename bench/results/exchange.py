@@ -96,9 +96,12 @@ def import_published(source: Path, root: Path) -> int:
     Raises:
         BenchError: The file is missing, a column is unknown or lacking, or a value is out of range; says which line.
     """
-    reader = csv.DictReader(io.StringIO(read_text(source, hint="Give a CSV file.")))
-    _check_columns(source, reader.fieldnames or [])
-    rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
+    reader = csv.DictReader(io.StringIO(read_text(source, hint="Give a CSV file.")), strict=True)
+    try:
+        _check_columns(source, reader.fieldnames or [])
+        rows = [_published(line, f"{source}, line {reader.line_num}") for line in reader]
+    except csv.Error as error:
+        raise BenchError(f"{source} is not CSV near line {reader.line_num + 1} ({error}).", "Correct it.") from error
     if not rows:
         raise BenchError(f"{source} holds no numbers.", "Give a row per published number.")
     if max(row["accuracy"] for row in rows) <= 1:
@@ -116,6 +119,8 @@ def _check_columns(source: Path, names: Any) -> None:
     for name in names:
         if name not in known:
             raise BenchError(f"{source}: unknown column '{name}'.", nearest(name, known))
+        if names.count(name) > 1:
+            raise BenchError(f"{source} has the column '{name}' twice.", "Keep one of them.")
     for name in REQUIRED:
         if name not in names:
             raise BenchError(f"{source} lacks the column '{name}'.", f"Columns: {', '.join(known)}.")
@@ -130,6 +135,9 @@ def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
     for name in REQUIRED:
         if name not in values:
             raise BenchError(f"{where}: '{name}' is empty.", "Fill it in.")
+    if values["citation"].isdigit():  # what a decimal comma leaves of an accuracy, where the line lacks its citation
+        hint = "Say who published it; decimals have a point."
+        raise BenchError(f"{where}: the citation is '{values['citation']}', a number.", hint)
     rate, noise = values.get("rate"), values.get("noise", "clean")
     kind(noise)
     if (noise == "clean") != (not rate):

@@ -160,6 +160,10 @@ def test_published_numbers_alone_are_results_too(tmp_path):
         ("method,dataset,accuracy,citation\na,dtdd,49.5,c\n", "no dataset is called 'dtdd'. Did you mean 'dtd'?"),
         ("method,dataset,shots,accuracy,citation\na,dtd,-4,49.5,c\n", "shots = -4 is outside"),
         ("method,dataset,accuracy,citation\na,dtd,nan,c\n", "accuracy = nan is outside"),
+        ("method,dataset,accuracy,citation\na,dtd,49,5\n", "the citation is '5', a number"),
+        ("method,method,dataset,accuracy,citation\na,b,dtd,49.5,c\n", "has the column 'method' twice"),
+        (f"method,dataset,accuracy,citation\n{'a' * 140_000},dtd,49.5,c\n", "is not CSV near line 2"),
+        ('method,dataset,accuracy,citation\na,dtd,49.5,"c\n', "is not CSV"),
     ],
 )
 def test_a_wrong_csv_file_is_one_sentence_and_changes_nothing(tmp_path, text, says):
