@@ -214,6 +214,7 @@ def test_csv(home, tiny_model):
         (["file,colour", "0.png,red"], "no column of labels; it has: file, colour"),
         (["file,class,split", "0.png,red_fox,dev"], "line 2 of .* names the part 'dev'"),
         (["file,class", "0.png,0"], "numbers its classes"),
+        ([f"file,{'a' * 140_000}", "0.png,red"], "is not CSV near line 1"),
         (["file,class", "0.png,red_fox", "0.png,red_fox", "1.png,blue_whale"], "'0.png' twice"),
     ):
         write(home / "labels.csv", *lines)
