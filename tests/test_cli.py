@@ -89,6 +89,7 @@ def test_a_stream_that_lacks_a_character_shows_an_escape():
 def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
     code = (
         "import signal, time; from bench import cli; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "for one in (signal.SIGTERM, signal.SIGHUP): signal.signal(one, signal.SIG_DFL)\n"  # however the tests were started
         "cli.app.command('wait')(lambda: (print('waiting', flush=True), time.sleep(100)))\ncli.main()"
     )
     process = subprocess.Popen([sys.executable, "-c", code, "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,5 +1,6 @@
 """What the README tells a newcomer is true: its method conforms, its grid expands, its commands exist."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -10,6 +11,7 @@ import typer
 
 from bench.cli import commands
 from bench.grid import Grid, expand
+from bench.results.frame import load
 from methods import registry
 from reports import Choices, analyse, answers, cells
 
@@ -102,3 +104,27 @@ def test_what_the_readme_says_in_words(reference):
     assert (dspt["out"].loc[["GCE", "GCE(q=0.5)", "SCE"], "claim"] == "better").all()
     assert -1 < dspt["out"].loc["PromptMAE", "difference"] < 0
     assert float(inside.zero_shot.mean()) > 4 * float(outside.zero_shot.mean())
+
+
+def test_the_table_of_the_starts():
+    """Accuracy before the first step, clean and at 75 % noise, by start; and the README's sentence of it."""
+    frame = load(RESULTS / "starts").frame.query("trained")
+    trains = frame["train"].map(json.loads)
+    frame = frame.assign(init=[train["ctx_init"] for train in trains], length=[train["n_ctx"] for train in trains])
+    rows = [line.strip("| ").split(" | ") for line in (RESULTS / "README.md").read_text(encoding="utf-8").splitlines()]
+    (head,) = [row for row in rows if row[0] == "18 icon tasks, percent"]
+    for name, init, length in (("16 random tokens", "random", 16), ("4 random tokens", "random", 4), ('"a photo of a"', "words", 0),
+                               ("the card's template", "template", 0)):  # fmt: skip
+        (shown,) = [row for row in rows if row[0] == name]
+        own = frame[(frame["init"] == init) & (frame["length"] == length)]
+        expected = [own["start"].mean()]
+        for column in head[2:]:
+            title, rate = column.split(", ")
+            here = own[(own["method_title"] == title) & (own["rate"] == (0.0 if rate == "clean" else 0.75))]
+            expected.append(here["accuracy"].mean())
+        assert [float(number) for number in shown[1:]] == [round(number, 1) for number in expected]
+        if length == 16:
+            ends = dict(zip(head[1:], shown[1:], strict=True))
+            first, last = ends["before the first step"], ends["DSPT, 75 % noise"]
+            said = f"the icon tasks begin at {first} % and DSPT ends at {last} % under 75 % noise"
+            assert said in README
