@@ -173,7 +173,7 @@ def _index(store: Store, passed_over: list[str]) -> pa.Table:
         table = _stored_index(store)
     except (OSError, ValueError, pa.ArrowException):
         table = SCHEMA.empty_table()
-    done, failed = store.done(), store.failures()
+    done, failed = store.listed(), store.failures()
     kept = table.filter(pc.is_in(table["run_id"], pa.array(sorted(done), pa.string())))
     new = _rows(store, done - set(kept["run_id"].to_pylist()), passed_over)
     table = pa.concat_tables([kept, new])

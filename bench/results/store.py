@@ -124,10 +124,14 @@ class Store:
 
     def has(self, run_id: str) -> bool:
         """Whether a finished run is stored."""
-        return (self.runs / run_id).is_dir()
+        return (self.runs / run_id / "record.json").is_file()
 
     def done(self) -> set[str]:
-        """The ids of all finished runs."""
+        """The ids of all finished runs: those of `listed` that hold a record."""
+        return {run_id for run_id in named(self.runs, RUN_ID) if self.has(run_id)}
+
+    def listed(self) -> set[str]:
+        """The folders that are named as finished runs, whatever is in them."""
         return named(self.runs, RUN_ID)
 
     def _attempt(self, run_id: str, number: int) -> Path:

@@ -19,7 +19,7 @@ LEFTOVER = 3600.0  # seconds after which what lies in tmp/ belongs to nobody
 def verify(store: Store) -> list[str]:
     """Everything that is wrong with a store's runs, index and imported numbers, all read in full; empty where it is sound."""
     problems, digests = [], dict[str, str]()
-    for run_id in sorted(store.done()):
+    for run_id in sorted(store.listed()):
         problems += _verify_run(store.runs / run_id, run_id, digests)
     for name in sorted(named(store.failed, ATTEMPT)):
         problems += _verify_run(store.failed / name, name.partition(".")[0], {})
