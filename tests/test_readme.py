@@ -99,6 +99,9 @@ def test_what_the_readme_says_in_words(reference):
     assert (versus["out"]["difference"] > 0).all()
     gains = outside.clean.sub(outside.zero_shot, axis=0).mean()
     assert gains[["DSPT", "PromptMAE"]].between(0.4 * gains["SCE"], 0.55 * gains["SCE"]).all()
+    lost = gains["CoOp"] - versus["out"].loc["CoOp", "difference"]
+    assert gains["CoOp"] > 0.75 * gains["SCE"]
+    assert lost > 0.5 * gains["CoOp"]
     assert (dspt["in"].loc[["PromptMAE", "GCE", "GCE(q=0.5)"], "p_equivalent"] >= 0.95).all()
     assert dspt["in"].loc["SCE", "claim"] == dspt["out"].loc["PromptMAE", "claim"] == "worse"
     assert (dspt["out"].loc[["GCE", "GCE(q=0.5)", "SCE"], "claim"] == "better").all()
