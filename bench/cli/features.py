@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from bench.data.splits import Split
     from bench.grid import Grid
     from bench.prepare.dataset import Prepared
+    from bench.progress import Progress
     from bench.spec import NoiseSpec
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and import cached image features.")
@@ -35,7 +35,6 @@ PRETRAINED = typer.Option("", help="open_clip's name of the weights, such as ope
 WEIGHTS = path_option(None, "--weights", help="The file that holds them (.safetensors, .pt, .bin); OpenAI's own .pt files too.")
 SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETRAINED, or MODEL@ and the file's name.")
 SHOWN = 20  # names that a message lists
-LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def _backbone(model: str, pretrained: str, weights: Path | None, slug: str, *, download: bool = False) -> "Description":
@@ -56,42 +55,22 @@ def _backbone(model: str, pretrained: str, weights: Path | None, slug: str, *, d
     return chosen
 
 
-class Show:
-    """Images done, images per second and time left on stderr: a bar on a terminal, else a line now and then."""
+class Encoding:
+    """Images done of a part, images per second and time left; a part starts when the last update of the one before was."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress, TaskID
-
-        self.bar = Progress(*Progress.get_default_columns(), console=Console(stderr=True)) if sys.stderr.isatty() else None
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
         self.started: dict[str, float] = {}
-        self.tasks: dict[str, TaskID] = {}
-        self.said = self.last = time.monotonic()
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        if self.bar:
-            self.bar.start()
-        return self.update
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.last = time.monotonic()
 
     def update(self, part: str, done: int, total: int) -> None:
         """After every batch."""
-        now = time.monotonic()
-        since = now - self.started.setdefault(part, self.last)  # a part starts when the last update of the one before was
-        self.last = now
-        rate = f"{done / since:.1f} images/s" if since else ""
-        if self.bar:
-            task = self.tasks.get(part)
-            if task is None:
-                task = self.tasks[part] = self.bar.add_task(part, total=total)
-            self.bar.update(task, completed=done, description=f"{part} {done}/{total} {rate}")
-        elif done == total or now - self.said > LINE_EVERY:
-            self.said = now
-            left = f", {since / done * (total - done):.0f} s left" if done < total else ""
-            say(f"{part}: {done}/{total} images {rate}{left}", err=True)
+        from bench.progress import clock
+
+        since = time.monotonic() - self.started.setdefault(part, self.last)
+        self.last = time.monotonic()
+        words = f"{done / since:.1f} images/s · {clock(since / done * (total - done))} left" if since and done else "starting"
+        self.progress.show(f"{part} images", done, total, words, last=done == total)
 
 
 def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Grid | None, list[NoiseSpec], int]":
@@ -175,6 +154,7 @@ def extract(
     from bench.prepare.dataset import prepare
     from bench.prepare.extract import load_encoder
     from bench.prepare.layouts import folder_card
+    from bench.progress import Progress
 
     if folder is not None:
         table = resolved(split) if split else None
@@ -190,9 +170,9 @@ def extract(
         return found if everything else needed_images(made.card, found, shots, seeds, noises)
 
     say(f"{made.card.name} with {chosen.slug} on {encoder.device}, images below {made.images}", err=True)
-    with Show() as progress:
-        made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad, progress=progress,
-                      notice=lambda said: say(said, err=True))  # fmt: skip
+    with closing(Progress()) as progress:
+        made = encode(made, encoder, needed, views, batch_size=batch_size, workers=workers, skip_bad=skip_bad,
+                      progress=Encoding(progress).update, notice=progress.note)  # fmt: skip
     if made.skipped:
         say(f"{len(made.skipped)} unreadable images are left out of the split ({made.folder / 'prepared.json'})", err=True)
     say(f"{made.folder / chosen.slug}")

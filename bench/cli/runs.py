@@ -61,7 +61,7 @@ def plan(
 
 def show(made: "Plan") -> None:
     """A plan for people."""
-    from bench.runner.progress import clock
+    from bench.progress import clock
 
     counts = made.counts
     say(f"{counts['total']} runs: {counts['done']} done, {counts['failed']} failed, {counts['to_run']} to run")

@@ -1,19 +1,14 @@
-"""What a run shows while it goes: a bar on a terminal, a line now and then without one, JSON events for tools."""
+"""What a run shows while it goes: its progress for people, JSON events for tools."""
 
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from bench.output import say, shown
 from bench.plan import PlannedRun
+from bench.progress import Progress, clock
 
 Style = Literal["auto", "json", "quiet"]
-EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
 @dataclass
@@ -33,25 +28,20 @@ class Tally:
         """Since the start."""
         return time.monotonic() - self.started
 
-    def line(self) -> str:
+    @property
+    def ended(self) -> int:
+        """Runs that need nothing more."""
+        return self.done + self.failed + self.cached
+
+    def words(self) -> str:
         """The state in words: counts, speed and time left."""
-        words = [f"{self.done + self.failed + self.cached}/{self.total} runs", f"{self.done} done", f"{self.failed} failed"]
+        words = [f"{self.done} done", f"{self.failed} failed"]
         if self.cached:
             words.append(f"{self.cached} cached")
         if self.steps:
             rate = self.steps / max(self.seconds, 1e-9)
             words += [f"{rate:.0f} run-steps/s", f"{clock(max(self.total_steps - self.steps, 0) / rate)} left"]
         return " · ".join(words)
-
-
-def clock(seconds: float) -> str:
-    """A duration as people read it: 42 s, 3 min 05 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Reporter(Protocol):
@@ -78,12 +68,12 @@ class Reporter(Protocol):
         """The end."""
 
 
-class Lines:
-    """Lines on stderr: failures at once, the state every 30 seconds."""
+class Shown:
+    """Progress on stderr; failures at once."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
-        self._said = time.monotonic()
+        self.progress = Progress()
 
     def cached(self, run: PlannedRun) -> None:  # noqa: ARG002 - every reporter is told which
         """Count it."""
@@ -103,20 +93,19 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Say it."""
-        say(text, err=True)
+        self.progress.note(text)
 
     def tick(self) -> None:
-        """The state, now and then."""
-        if time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
-            self.note(self.tally.line())
+        """The state."""
+        self.progress.show("runs", self.tally.ended, self.tally.total, self.tally.words())
 
     def close(self) -> None:
         """The final state."""
-        self.note(self.tally.line())
+        self.progress.show("runs", self.tally.ended, self.tally.total, self.tally.words(), last=True)
+        self.progress.close()
 
 
-class Quiet(Lines):
+class Quiet(Shown):
     """Nothing but failures."""
 
     def tick(self) -> None:
@@ -126,34 +115,7 @@ class Quiet(Lines):
         """Nothing."""
 
 
-class Bar(Lines):
-    """A progress bar; failures scroll above it."""
-
-    def __init__(self, tally: Tally) -> None:
-        super().__init__(tally)
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=False)
-        self._task = self._bar.add_task("starting", total=tally.total)
-        self._bar.start()
-
-    def note(self, text: str) -> None:
-        """Say it above the bar."""
-        self._bar.console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
-
-    def tick(self) -> None:
-        """Move the bar."""
-        tally = self.tally
-        self._bar.update(
-            self._task, completed=tally.done + tally.failed + tally.cached, description=tally.line().partition(" · ")[2]
-        )
-
-    def close(self) -> None:
-        """Leave the full bar."""
-        self.tick()
-        self._bar.stop()
-
-
-class Events(Lines):
+class Events(Shown):
     """One JSON object per line on stdout."""
 
     def _event(self, event: str, **content: object) -> None:
@@ -176,8 +138,7 @@ class Events(Lines):
 
     def tick(self) -> None:
         """An event, now and then."""
-        if time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
+        if self.progress.due():
             self._state("progress")
 
     def close(self) -> None:
@@ -191,9 +152,5 @@ class Events(Lines):
 
 
 def make_reporter(style: Style, tally: Tally) -> Reporter:
-    """The reporter for a style; "auto" is a bar on a terminal and lines elsewhere."""
-    if style == "json":
-        return Events(tally)
-    if style == "quiet":
-        return Quiet(tally)
-    return Bar(tally) if sys.stderr.isatty() else Lines(tally)
+    """The reporter for a style."""
+    return {"auto": Shown, "json": Events, "quiet": Quiet}[style](tally)
