@@ -23,7 +23,14 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Batch:
-    """What a loss sees of one training step. There are no clean labels in it."""
+    """What a loss sees of one training step. There are no clean labels in it.
+
+    >>> text, image = torch.eye(3)[None], torch.tensor([[[1.0, 0.0, 0.0]]])  # three classes, one context, one view, one sample
+    >>> nothing = {"index": torch.tensor([0]), "epoch": 0, "generator": torch.Generator()}
+    >>> batch = Batch(text=text, images=image, labels=torch.tensor([0]), scale=2.0, **nothing)
+    >>> batch.z.tolist(), round(batch.p_y.item(), 3)
+    ([[2.0, 0.0, 0.0]], 0.787)
+    """
 
     text: Tensor  # [K, C, D] class text features of the K contexts; the leaf that gradients are taken at
     images: Tensor  # [M, B, D] image features in M augmented views

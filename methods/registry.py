@@ -47,6 +47,17 @@ class Listing(NamedTuple):
 def register(name: str) -> Callable[[type[_M]], type[_M]]:
     """Class decorator: makes the class a dataclass of its hyper-parameters and registers it under `name`.
 
+    >>> from methods import Method
+    >>> @register("margin")
+    ... class Margin(Method):
+    ...     '''One minus the given label's probability, above a margin.'''
+    ...     margin: float = 0.1
+    ...     def loss(self, batch):
+    ...         return (1 - batch.p_y - self.margin).clamp(min=0)
+    >>> create("margin", margin=0.2)
+    Margin(margin=0.2)
+    >>> del _classes["margin"]
+
     Raises:
         MethodNameError: Another class holds that name already, or a method of this folder or an entry point, loaded or not.
     """
@@ -109,7 +120,11 @@ def listings() -> dict[str, Listing]:
 
 
 def names() -> list[str]:
-    """The names of all methods, sorted."""
+    """The names of all methods, sorted.
+
+    >>> "dspt" in names()
+    True
+    """
     return sorted(listings())
 
 
@@ -134,7 +149,11 @@ def load(name: str) -> "type[Method]":
 
 
 def create(name: str, **params: Any) -> "Method":
-    """A new instance of the method `name` with the given hyper-parameters, the others at their defaults."""
+    """A new instance of the method `name` with the given hyper-parameters, the others at their defaults.
+
+    >>> create("gce", q=0.5).q
+    0.5
+    """
     return load(name)(**params)
 
 

@@ -163,6 +163,10 @@ def _control(rows: pd.DataFrame, ranked: list[str], wanted: str) -> tuple[str, l
 def analyse(results: Source, choices: Choices | None = None) -> Analysis:
     """Everything a report says.
 
+    >>> found = analyse("results/reference", Choices(control="dspt", where={"method": ["dspt", "mae", "coop_ce"]}))
+    >>> len(found.datasets), found.versus.loc["CoOp", "claim"]
+    (36, 'worse')
+
     Args:
         results: A path, what `bench.results.load` gives, or its frame.
         choices: What to compare, and how.

@@ -60,7 +60,10 @@ LEADERBOARD = (
 def leaderboard(results: Source, choices: Choices | None = None, **options: Any) -> pd.DataFrame:
     """The leaderboard as a frame, one row per method, best first; for notebooks.
 
-    >>> leaderboard("results/reference", control="dspt", where={"domain": ["in"]})  # doctest: +SKIP
+    >>> inside = {"domain": ["in"], "method": ["dspt", "coop_ce", "zero_shot"]}
+    >>> board = leaderboard("results/reference", control="dspt", where=inside)
+    >>> board.loc["CoOp", "claim"]
+    'worse'
 
     Args:
         results: A path, what `load` gives, or its frame.

@@ -48,6 +48,9 @@ def compare(a: Source, b: Source, margin: float = 0.5, where: dict[str, list[str
     agree in sign, or "disagree" when they do not; else "undecided". Below six datasets there is no verdict. Runs match by method,
     hyper-parameters and, where one side holds several, training protocol.
 
+    >>> compare("results/reference", "results/starts", where={"method": ["dspt"]}).methods["verdict"].tolist()
+    ['equivalent']
+
     Args:
         a: The reference, or before: a path, loaded results or their frame.
         b: Yours, or after.

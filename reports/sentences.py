@@ -15,6 +15,10 @@ START_MARGIN = 5.0  # points below zero-shot from which a start is called wrong
 def headline(results: Source, choices: Choices | None = None, **options: Any) -> list[str]:
     """Plain sentences: who is best under noise and whether that is more than chance, what noise costs, where runs start.
 
+    >>> best, *_ = headline("results/reference", where={"method": ["dspt", "coop_ce", "zero_shot"]})
+    >>> best.partition(" has the highest mean accuracy")[0]
+    'Over 36 datasets under symmetric noise of 25 to 75 %, DSPT'
+
     Args:
         results: A path, what `load` gives, or its frame.
         choices: As for a report.

@@ -234,6 +234,10 @@ def pace(root: Path) -> dict[tuple[str, str], float]:
 def load(path: str | Path) -> Results:
     """The results of a store's folder, of a Parquet file, or of a folder with a `results.parquet`.
 
+    >>> frame = load("results/starts").frame  # a row per run; results/COLUMNS.md lists the columns
+    >>> frame.groupby("method")["dataset"].nunique()["dspt"].item()
+    18
+
     Raises:
         BenchError: There are none, an export was altered, or they were written by a newer version.
     """
