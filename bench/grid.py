@@ -3,7 +3,7 @@
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -84,12 +84,16 @@ def _products(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(options, chosen, strict=True))
 
 
-def _fill(name: str, given: dict[str, Any], outer: tuple[str, ...] = ()) -> MethodSpec:
+Params = Mapping[str, dict[str, Any]]  # hyper-parameters by method
+
+
+def _fill(name: str, given: dict[str, Any], papers: Params, outer: tuple[str, ...] = ()) -> MethodSpec:
     """A method with its defaults filled in; a parameter that names another method is filled in likewise.
 
     Args:
         name: The method.
-        given: Hyper-parameters that are not the defaults.
+        given: Hyper-parameters that a grid sets.
+        papers: What the preset's paper sets of a method, where the grid does not.
         outer: The methods that it is a part of.
     """
     if name in outer:
@@ -99,8 +103,8 @@ def _fill(name: str, given: dict[str, Any], outer: tuple[str, ...] = ()) -> Meth
         if key not in known:
             raise BenchError(f"method '{name}' has no hyper-parameter '{key}'.", nearest(key, known) if known else "It has none.")
     chosen = {key: value if key in nested else _typed(name, key, known[key], value) for key, value in given.items()}
-    params = known | chosen
-    filled = params | {key: fill_nested(params[key], (*outer, name)) for key in nested}
+    params = known | papers.get(name, {}) | chosen
+    filled = params | {key: fill_nested(params[key], papers, (*outer, name)) for key in nested}
     return MethodSpec(name=name, params=registry.used(name, filled))
 
 
@@ -111,11 +115,12 @@ def _tuning(spec: MethodSpec, tunes: Any) -> MethodSpec:
     return spec.model_copy(update={"tunes": tunes}) if registry.declared(spec.name).facts["train"] else spec
 
 
-def fill_nested(value: Any, outer: tuple[str, ...] = ()) -> dict[str, Any]:
+def fill_nested(value: Any, papers: Params, outer: tuple[str, ...] = ()) -> dict[str, Any]:
     """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters.
 
     Args:
         value: Its name, or a table with "name" and hyper-parameters.
+        papers: What the preset's paper sets of a method.
         outer: The methods that it is a part of.
     """
     if not isinstance(value, str | dict):
@@ -124,7 +129,7 @@ def fill_nested(value: Any, outer: tuple[str, ...] = ()) -> dict[str, Any]:
     inner = str(options.pop("name", ""))
     if inner not in registry.names():
         raise BenchError(f"no method is called '{inner}'.", nearest(inner, registry.names()))
-    spec = _fill(inner, options, outer)
+    spec = _fill(inner, options, papers, outer)
     return {"name": spec.name, **spec.params}
 
 
@@ -132,10 +137,13 @@ def _typed(method: str, key: str, default: Any, value: Any) -> Any:
     """The value in its default's type, so that 1 and 1.0 are one cell."""
     if isinstance(default, float) and type(value) is int and abs(value) < 2**63:
         value = float(value)
+    wrong = registry.out_of_range(method, key, value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise BenchError(f"method '{method}': {key} = {value!r} is not a finite number.", f"The default is {default!r}.")
-    if type(value) is not type(default) and not (default is None and isinstance(value, bool | int | float | str)):
-        raise BenchError(f"method '{method}': {key} = {value!r} is not a {type(default).__name__}.", f"The default is {default!r}.")
+        wrong = "is not a finite number"
+    elif type(value) is not type(default) and not (default is None and isinstance(value, bool | int | float | str)):
+        wrong = f"is not of type {type(default).__name__}"
+    if wrong:
+        raise BenchError(f"method '{method}': {key} = {value!r} {wrong}.", f"The default is {default!r}.")
     return value
 
 
@@ -154,7 +162,7 @@ def expand_methods(entries: list[str | dict[str, Any]], preset: str = "") -> lis
             raise BenchError(f"no method is called '{pattern}'.", nearest(pattern, known))
         for name, chosen in itertools.product(matches, _products(options)):
             tunes = chosen.pop("tunes", "prompt")
-            found.append(_tuning(_fill(name, papers.get(name, {}) | chosen), tunes))
+            found.append(_tuning(_fill(name, chosen, papers), tunes))
     return list({spec.model_dump_json(): spec for spec in found}.values())
 
 

@@ -275,7 +275,7 @@ def cell_text(spec: RunSpec) -> str:
 def method_label(name: str, params: dict[str, Any], tunes: str = "prompt") -> str:
     """A method, its non-default hyper-parameters, and what it tunes: `gce(q=0.5)`, `clipcleaner(base=gce)`, `gce/task_residual`."""
     usual, nested = registry.defaults(name), registry.declared(name).facts["nested"]
-    usual |= {key: fill_nested(usual[key]) for key in nested}
+    usual |= {key: fill_nested(usual[key], {}) for key in nested}
     changed = [(key, value) for key, value in sorted(params.items()) if usual.get(key) != value]
     words = [f"{key}={_nested_label(value) if key in nested else _short(value)}" for key, value in changed]
     label = f"{name}({', '.join(words)})" if words else name

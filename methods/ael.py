@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive
 from methods.registry import register
 
 
@@ -20,7 +21,7 @@ class AEL(Method):
     """
 
     title: ClassVar[str] = "AEL"
-    a: float = 2.5
+    a: Positive = 2.5
 
     def loss(self, batch: Batch) -> Tensor:
         """exp(-p_y / a), [B]."""

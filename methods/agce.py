@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive
 from methods.registry import register
 
 
@@ -20,8 +21,8 @@ class AGCE(Method):
     """
 
     title: ClassVar[str] = "AGCE"
-    a: float = 0.6
-    q: float = 0.6
+    a: Positive = 0.6
+    q: Positive = 0.6
 
     def loss(self, batch: Batch) -> Tensor:
         """((a + 1)^q - (a + p_y)^q) / q, [B]."""

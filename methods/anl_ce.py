@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import BelowChance, Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -25,9 +26,9 @@ class ANLCE(Method):
     """
 
     title: ClassVar[str] = "ANL-CE"
-    alpha: float = 5.0
-    beta: float = 5.0
-    eps: float = 1e-7
+    alpha: Weight = 5.0
+    beta: Weight = 5.0
+    eps: BelowChance = 1e-7
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + β (1 - a_y / Σ_k a_k), [B]."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import AboveOne, Positive
 from methods.registry import register
 
 
@@ -22,8 +23,8 @@ class AUL(Method):
     """
 
     title: ClassVar[str] = "AUL"
-    a: float = 5.5
-    q: float = 3.0
+    a: AboveOne = 5.5
+    q: Positive = 3.0
 
     def loss(self, batch: Batch) -> Tensor:
         """((a - p_y)^q - (a - 1)^q) / q, [B]."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Share
 from methods.registry import register
 
 
@@ -20,7 +21,7 @@ class BootstrapSoft(Method):
     """
 
     title: ClassVar[str] = "Soft bootstrapping"
-    t: float = 0.05
+    t: Share = 0.05
 
     def loss(self, batch: Batch) -> Tensor:
         """-(1 - t) log p_y - t Σ_k p_k log p_k, [B]."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
+from methods.kinds import Positive, Share
 from methods.registry import create, register
 
 
@@ -62,9 +63,9 @@ class CLIPCleaner(Method):
     version: ClassVar[int] = 3  # 3: temperature in the backbone's own; the belief is graded
     nested: ClassVar[tuple[str, ...]] = ("base",)
     base: str | dict[str, Any] = "coop_ce"
-    mixture: float = 0.5
-    consistency: float = 0.8
-    temperature: float = 7.0  # times the backbone's own, 1 / logit scale
+    mixture: Share = 0.5
+    consistency: Share = 0.8
+    temperature: Positive = 7.0  # times the backbone's own, 1 / logit scale
 
     def start(self, task: Task) -> None:
         """Select the clean samples and start the base method.

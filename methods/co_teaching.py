@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Task, mean_over
+from methods.kinds import AtLeastOne
 from methods.registry import register
 
 
@@ -62,7 +63,7 @@ class CoTeaching(Method):
     title: ClassVar[str] = "Co-teaching"
     version: ClassVar[int] = 3  # 3: the belief is graded
     contexts: ClassVar[int] = 2
-    ramp: int = 10
+    ramp: AtLeastOne = 10
 
     def start(self, task: Task) -> None:
         """Settle τ; every sample is believed clean at first."""

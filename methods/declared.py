@@ -1,10 +1,13 @@
 """What a method's class declares, read from its source: a plan of many thousand runs need not import torch and scikit-learn."""
 
 import ast
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_origin, get_type_hints
+
+from methods import kinds
 
 if TYPE_CHECKING:
     from methods.base import Method
@@ -28,17 +31,27 @@ class Declared(NamedTuple):
     facts: dict[str, Any]  # FACTS and their values
     params: dict[str, Any]  # hyper-parameters and their defaults
     later: dict[str, Any]  # those of them that came later (`methods.base.later`)
+    kinds: dict[str, Any]  # the values that each may have, as a type for pydantic; None where a class names no range
 
 
 def of_class(cls: "type[Method]") -> Declared:
     """What a class declares."""
     fields = [field for field in dataclasses.fields(cls) if field.init]
+    hints: dict[str, Any] = {}
+    with contextlib.suppress(NameError):  # an author's type that is imported for the type checker alone
+        hints = get_type_hints(cls, include_extras=True)
     return Declared(
         cls.__module__,
         {name: getattr(cls, name) for name in FACTS},
         {field.name: field.default for field in fields},
         {field.name: field.default for field in fields if "later" in field.metadata},
+        {field.name: _range(hints.get(field.name)) for field in fields},
     )
+
+
+def _range(kind: Any) -> Any:
+    """An annotation that says which values there are."""
+    return kind if get_origin(kind) in (Annotated, Literal) else None
 
 
 @functools.cache
@@ -73,15 +86,15 @@ def _read(path: Path, node: ast.stmt) -> Declared:
     """
     if not isinstance(node, ast.ClassDef) or len(node.bases) > 1 or len(node.decorator_list) > 1:
         raise ValueError("not a method with one base")
-    above = _read(*_base(path, node.bases[0])) if node.bases else Declared("", {}, {}, {})
-    facts, params, later = dict(above.facts), dict(above.params), dict(above.later)
+    above = _read(*_base(path, node.bases[0])) if node.bases else Declared("", {}, {}, {}, {})
+    facts, params, later, known = (dict(found) for found in above[1:])
     for item in node.body:
         if isinstance(item, ast.Assign):
             raise ValueError("an attribute without a type")  # noqa: TRY004 - not the caller's fault: the class is to be run
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name) or item.value is None:
             continue
-        name, value = item.target.id, item.value
-        if ast.unparse(item.annotation).startswith("ClassVar"):
+        name, value, annotation = item.target.id, item.value, ast.unparse(item.annotation)
+        if annotation.startswith("ClassVar"):
             facts |= {name: ast.literal_eval(value)} if name in FACTS else {}
             continue
         later.pop(name, None)
@@ -89,7 +102,9 @@ def _read(path: Path, node: ast.stmt) -> Declared:
             later[name] = params[name] = ast.literal_eval(value.args[0])
         elif not ast.unparse(value).startswith("field(init=False"):
             params[name] = ast.literal_eval(value)
-    return Declared(f"methods.{path.stem}", facts, params, later)
+        if name in params:
+            known[name] = _range(vars(kinds).get(annotation))
+    return Declared(f"methods.{path.stem}", facts, params, later, known)
 
 
 def _base(path: Path, base: ast.expr) -> tuple[Path, ast.stmt]:

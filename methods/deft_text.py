@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from methods.base import Batch, Method, Task, mean_over
+from methods.kinds import Count
 from methods.registry import register
 
 
@@ -30,7 +31,7 @@ class DeFTText(Method):
     title: ClassVar[str] = "DeFT (text)"
     version: ClassVar[int] = 2  # 2: with `ctx_init` the two contexts no longer start alike
     contexts: ClassVar[int] = 2
-    warmup: int = 1
+    warmup: Count = 1
 
     def start(self, task: Task) -> None:
         """Every sample is believed clean at first."""

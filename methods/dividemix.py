@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
 from methods.joapr import partition
+from methods.kinds import AtLeastOne, Count, Positive, Share, Weight
 from methods.mixup import beta_draw, mixed_log_p
 from methods.registry import register
 
@@ -38,12 +39,12 @@ class DivideMix(Method):
     title: ClassVar[str] = "DivideMix"
     contexts: ClassVar[int] = 2
     views: ClassVar[int] = 2
-    warmup: int = 1
-    threshold: float = 0.5
-    temperature: float = 0.5
-    alpha: float = 4.0
-    lambda_u: float = 25.0
-    ramp: int = 16
+    warmup: Count = 1
+    threshold: Share = 0.5
+    temperature: Positive = 0.5
+    alpha: Positive = 4.0
+    lambda_u: Weight = 25.0
+    ramp: AtLeastOne = 16
 
     def start(self, task: Task) -> None:
         """Every sample is believed clean until the first partition."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive
 from methods.registry import register
 
 
@@ -23,7 +24,7 @@ class DSPTWithTemperature(Method):
     """
 
     title: ClassVar[str] = "DSPT-T"
-    temperature: float = 0.5
+    temperature: Positive = 0.5
 
     def loss(self, batch: Batch) -> Tensor:
         """-log softmax(softmax(z) / T)_y, [B]."""

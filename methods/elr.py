@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Task
+from methods.kinds import Share, Weight
 from methods.registry import register
 
 
@@ -20,8 +21,8 @@ class ELR(Method):
     """
 
     title: ClassVar[str] = "ELR"
-    beta: float = 0.7
-    lam: float = 3.0
+    beta: Share = 0.7
+    lam: Weight = 3.0
 
     def start(self, task: Task) -> None:
         """One target per training sample, zero at first."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.registry import register
 
 
@@ -25,9 +26,9 @@ class EpsSoftmax(Method):
     """
 
     title: ClassVar[str] = "ε-softmax"
-    alpha: float = 0.01
-    beta: float = 5.0
-    m: float = 1e5
+    alpha: Weight = 0.01
+    beta: Weight = 5.0
+    m: Weight = 1e5
 
     def loss(self, batch: Batch) -> Tensor:
         """-α log max(q_y, 1e-8) + 2 β (1 - p_y), [B]."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class Focal(Method):
     """
 
     title: ClassVar[str] = "Focal"
-    gamma: float = 0.5
+    gamma: Weight = 0.5
 
     def loss(self, batch: Batch) -> Tensor:
         """-(1 - p_y)^γ log p_y, [B]."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import PositiveShare
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class GCE(Method):
     """
 
     title: ClassVar[str] = "GCE"
-    q: float = 0.7
+    q: PositiveShare = 0.7
 
     def loss(self, batch: Batch) -> Tensor:
         """(1 - p_y^q) / q, [B]."""

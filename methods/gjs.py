@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import OpenShare
 from methods.registry import register
 
 
@@ -41,7 +42,7 @@ class GJS(Method):
 
     title: ClassVar[str] = "GJS"
     views: ClassVar[int] = 2
-    pi: float = 0.5
+    pi: OpenShare = 0.5
 
     def loss(self, batch: Batch) -> Tensor:
         """The divergence of e_y, p of view 1 and p of view 2 at weights π, (1-π)/2, (1-π)/2, over Z, [B]."""

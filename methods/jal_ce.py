@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive, Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -23,9 +24,9 @@ class JALCE(Method):
     """
 
     title: ClassVar[str] = "JAL-CE"
-    alpha: float = 5.0
-    beta: float = 1.0
-    a: float = 20.0
+    alpha: Weight = 5.0
+    beta: Weight = 1.0
+    a: Positive = 20.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + β mean_k (p_k - a 1{k = y})², [B]."""

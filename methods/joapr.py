@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
+from methods.kinds import Count, Positive, Weight
 from methods.mixup import beta_draw, mixed_log_p
 from methods.registry import register
 
@@ -58,10 +59,10 @@ class JoAPR(Method):
 
     title: ClassVar[str] = "JoAPR"
     version: ClassVar[int] = 3  # 3: the belief is P(clean), no longer 0 or 1
-    warmup: int = 1
-    alpha1: float = 0.5
-    alpha2: float = 1.0
-    beta: float = 0.001
+    warmup: Count = 1
+    alpha1: Weight = 0.5
+    alpha2: Weight = 1.0
+    beta: Positive = 0.001
 
     def start(self, task: Task) -> None:
         """Every sample is believed clean until the first partition."""

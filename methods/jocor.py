@@ -6,6 +6,7 @@ from torch import Tensor
 
 from methods.base import Batch, mean_over
 from methods.co_teaching import CoTeaching, rank
+from methods.kinds import Share
 from methods.registry import register
 
 
@@ -25,7 +26,7 @@ class JoCoR(CoTeaching):
     """
 
     title: ClassVar[str] = "JoCoR"
-    lam: float = 0.1
+    lam: Share = 0.1
 
     def loss(self, batch: Batch) -> Tensor:
         """(1-λ) (CE_1 + CE_2) + λ (KL(p_2 ‖ p_1) + KL(p_1 ‖ p_2)) of the samples where it is smallest, 0 for the others, [B]."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from methods.base import Batch, Method
 from methods.gjs import jensen_shannon
+from methods.kinds import OpenShare
 from methods.registry import register
 
 
@@ -22,7 +23,7 @@ class JS(Method):
     """
 
     title: ClassVar[str] = "JS"
-    pi: float = 0.5
+    pi: OpenShare = 0.5
 
     def loss(self, batch: Batch) -> Tensor:
         """The divergence of e_y and p at weights π and 1 - π, over Z, [B]."""

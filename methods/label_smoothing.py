@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Share
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class LabelSmoothing(Method):
     """
 
     title: ClassVar[str] = "Label smoothing"
-    t: float = 0.1
+    t: Share = 0.1
 
     def loss(self, batch: Batch) -> Tensor:
         """-(1 - t) log p_y - t/C Σ_k log p_k, [B]."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive
 from methods.registry import register
 
 
@@ -23,7 +24,7 @@ class LogitClip(Method):
     """
 
     title: ClassVar[str] = "LogitClip"
-    tau: float = 1.0
+    tau: Positive = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """-log softmax(z min(1, τ scale / ‖z‖₂))_y, [B]."""

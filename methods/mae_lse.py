@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class MAEWithPenalty(Method):
     """
 
     title: ClassVar[str] = "MAE + LSE"
-    weight: float = 1.0
+    weight: Weight = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """(1 - p_y) + w (log Σ_k exp(p_k) - 1), [B]."""

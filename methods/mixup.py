@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Positive
 from methods.registry import register
 
 
@@ -35,7 +36,7 @@ class Mixup(Method):
     """
 
     title: ClassVar[str] = "Mixup"
-    alpha: float = 1.0
+    alpha: Positive = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """-λ log p_y - (1-λ) log p_y', [B], with p of the mixed sample and y' the partner's label; one λ per batch."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from methods.ael import AEL
 from methods.base import Batch
+from methods.kinds import Positive, Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -22,9 +23,9 @@ class NCEAEL(AEL):
     """
 
     title: ClassVar[str] = "NCE+AEL"
-    a: float = 5.0
-    alpha: float = 1.0
-    beta: float = 4.0
+    a: Positive = 5.0
+    alpha: Weight = 1.0
+    beta: Weight = 4.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α NCE + β AEL, [B]."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from methods.agce import AGCE
 from methods.base import Batch
+from methods.kinds import Positive, Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -22,10 +23,10 @@ class NCEAGCE(AGCE):
     """
 
     title: ClassVar[str] = "NCE+AGCE"
-    a: float = 6.0
-    q: float = 1.5
-    alpha: float = 1.0
-    beta: float = 4.0
+    a: Positive = 6.0
+    q: Positive = 1.5
+    alpha: Weight = 1.0
+    beta: Weight = 4.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α NCE + β AGCE, [B]."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from methods.aul import AUL
 from methods.base import Batch
+from methods.kinds import AboveOne, Positive, Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -22,10 +23,10 @@ class NCEAUL(AUL):
     """
 
     title: ClassVar[str] = "NCE+AUL"
-    a: float = 6.3
-    q: float = 1.5
-    alpha: float = 1.0
-    beta: float = 4.0
+    a: AboveOne = 6.3
+    q: Positive = 1.5
+    alpha: Weight = 1.0
+    beta: Weight = 4.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α NCE + β AUL, [B]."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -20,8 +21,8 @@ class NCEMAE(Method):
     """
 
     title: ClassVar[str] = "NCE+MAE"
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: Weight = 1.0
+    beta: Weight = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + β (1 - p_y), [B]."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.nce import normalised_ce
 from methods.registry import register
 
@@ -21,8 +22,8 @@ class NCERCE(Method):
     """
 
     title: ClassVar[str] = "NCE+RCE"
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: Weight = 1.0
+    beta: Weight = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """α log p_y / Σ_k log p_k + 9.21 β (1 - p_y), [B]."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
+from methods.kinds import Positive
 from methods.registry import register
 
 SPREAD = 300.0  # of cost / regularisation: the kernel's entries are above e^-300, and no scaling leaves float64
@@ -47,7 +48,7 @@ class NLPrompt(Method):
 
     title: ClassVar[str] = "NLPrompt"
     version: ClassVar[int] = 2  # 2: the belief is the plan's mass, no longer 0 or 1
-    reg: float = 0.01
+    reg: Positive = 0.01
 
     def start(self, task: Task) -> None:
         """Every sample is believed clean until the first plan."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import AboveOne
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class PHuberCE(Method):
     """
 
     title: ClassVar[str] = "PHuber-CE"
-    tau: float = 10.0
+    tau: AboveOne = 10.0
 
     def loss(self, batch: Batch) -> Tensor:
         """-log p_y where p_y > 1/τ, else -τ p_y + log τ + 1, [B]."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import OpenShare
 from methods.registry import register
 
 
@@ -22,7 +23,7 @@ class RCE(Method):
     """
 
     title: ClassVar[str] = "RCE"
-    floor: float = 1e-4
+    floor: OpenShare = 1e-4
 
     def loss(self, batch: Batch) -> Tensor:
         """-log(floor) (1 - p_y), [B]."""

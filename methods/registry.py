@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from methods.declared import Declared, of_class, of_source, registered_as, tree
 
 if TYPE_CHECKING:
@@ -178,6 +180,15 @@ def _from_source(name: str) -> Declared | None:
 def defaults(name: str) -> dict[str, Any]:
     """The hyper-parameters of a method and their defaults."""
     return dict(declared(name).params)
+
+
+def out_of_range(name: str, key: str, value: Any) -> str:
+    """What a hyper-parameter of a method should be, where its declared range lacks `value`; "" where all is well."""
+    try:
+        TypeAdapter(declared(name).kinds[key] or Any).validate_python(value, strict=True)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Input ")
+    return ""
 
 
 def used(name: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Weight
 from methods.registry import register
 
 
@@ -20,8 +21,8 @@ class SCE(Method):
     """
 
     title: ClassVar[str] = "SCE"
-    alpha: float = 0.1
-    beta: float = 1.0
+    alpha: Weight = 0.1
+    beta: Weight = 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         """-α log p_y + 9.21 β (1 - p_y), [B]."""

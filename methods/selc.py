@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Task
+from methods.kinds import Share
 from methods.registry import register
 
 
@@ -21,8 +22,8 @@ class SELC(Method):
     """
 
     title: ClassVar[str] = "SELC"
-    alpha: float = 0.9
-    warmup: float = 0.2  # of the epochs
+    alpha: Share = 0.9
+    warmup: Share = 0.2  # of the epochs
 
     def start(self, task: Task) -> None:
         """Targets are the given labels at first."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from methods.base import Batch, Method, Task
+from methods.kinds import Positive, Weight
 from methods.registry import register
 
 
@@ -25,9 +26,9 @@ class SOP(Method):
     """
 
     title: ClassVar[str] = "SOP"
-    lr_u: float = 1.0
-    lr_v: float = 10.0
-    std: float = 1e-8
+    lr_u: Weight = 1.0
+    lr_v: Weight = 10.0
+    std: Positive = 1e-8
 
     def start(self, task: Task) -> None:
         """One u and C values of v per sample, from N(0, std²)."""

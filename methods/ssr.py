@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
+from methods.kinds import AtLeastOne, Positive, Share
 from methods.mixup import beta_draw, mixed_log_p
 from methods.registry import register
 
@@ -27,10 +28,10 @@ class SSR(Method):
     """
 
     title: ClassVar[str] = "SSR"
-    theta_s: float = 1.0
-    theta_r: float = 0.9
-    k: int = 200
-    alpha: float = 4.0
+    theta_s: Share = 1.0
+    theta_r: Share = 0.9
+    k: AtLeastOne = 200
+    alpha: Positive = 4.0
 
     def start(self, task: Task) -> None:
         """Find the neighbours, each sample its own first one; all are believed clean until the first epoch."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from methods.base import Batch, Method
+from methods.kinds import Terms
 from methods.registry import register
 
 
@@ -21,7 +22,7 @@ class TaylorCE(Method):
     """
 
     title: ClassVar[str] = "Taylor-CE"
-    t: int = 2
+    t: Terms = 2
 
     def loss(self, batch: Batch) -> Tensor:
         """Σ_{i=1..t} (1 - p_y)^i / i, [B]."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Batch, Method, Predict, Task
+from methods.kinds import AtLeastOne, Positive, PositiveShare, Share
 from methods.nlprompt import transport
 from methods.registry import register
 
@@ -29,13 +30,13 @@ class TecoPrompt(Method):
     """
 
     title: ClassVar[str] = "TecoPrompt"
-    reg: float = 0.01
-    beta: float = 0.8
-    tau: float = 0.8
-    tau_mid: float = 0.2
-    theta: float = 0.99
-    window: int = 8
-    q: float = 0.5
+    reg: Positive = 0.01
+    beta: Share = 0.8
+    tau: Share = 0.8
+    tau_mid: Share = 0.2
+    theta: Share = 0.99
+    window: AtLeastOne = 8
+    q: PositiveShare = 0.5
 
     def start(self, task: Task) -> None:
         """No plan yet; labels are the given ones."""

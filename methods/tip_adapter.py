@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Method, Task
+from methods.kinds import Weight
 from methods.registry import register
 
 
@@ -25,8 +26,8 @@ class TipAdapter(Method):
     title: ClassVar[str] = "Tip-Adapter"
     train: ClassVar[bool] = False
     from_shots: ClassVar[bool] = True
-    alpha: float = 1.0
-    beta: float = 5.5
+    alpha: Weight = 1.0
+    beta: Weight = 5.5
 
     def start(self, task: Task) -> None:
         """Fill the cache: keys [N, D] and values [N, C]."""

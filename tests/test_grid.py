@@ -59,7 +59,7 @@ def test_whole_and_real_numbers_are_one_cell(card):
 
 def test_a_composed_method_is_filled_in_with_its_own_defaults(card):
     q = registry.defaults("gce")["q"]
-    assert fill_nested("gce") == {"name": "gce", "q": q}
+    assert fill_nested("gce", {}) == {"name": "gce", "q": q}
     short, long = (
         expand(grid(card, methods=[{"name": "clipcleaner", "base": base}], seeds=[1]))[0] for base in ("gce", {"name": "gce"})
     )
@@ -85,7 +85,7 @@ def test_exclusions_say_which_rule_and_match_globs(card):
     [
         ({"methods": ["coop_cee"]}, "coop_ce"),
         ({"methods": [{"name": "gce", "p": 1.0}]}, "Known: q"),
-        ({"methods": [{"name": "gce", "q": "high"}]}, "not a float"),
+        ({"methods": [{"name": "gce", "q": "high"}]}, "not of type float"),
         ({"methods": [{"name": "gce", "q": []}]}, "empty"),
         ({"methods": [{"name": "clipcleaner", "base": "gcee"}]}, "gce"),
         ({"datasets": ["no_such_*"]}, "no_such_"),
@@ -103,16 +103,22 @@ def test_exclusions_say_which_rule_and_match_globs(card):
         ({"exclude": [{"method": "*"}]}, "no run left"),
         ({"exclude": [{"method": "gce"}]}, "method = gce matches no cell"),
         ({"exclude": [{"rate": True}]}, "rate = True"),
+        ({"methods": [{"name": "gce", "q": [0.5, 0]}]}, "method 'gce': q = 0.0 should be greater than 0"),
+        ({"methods": [{"name": "gce", "q": -1}]}, "greater than 0"),
+        ({"methods": [{"name": "aul", "a": 1}]}, "a = 1.0 should be greater than 1"),
+        ({"methods": [{"name": "taylor_ce", "t": 10**6}]}, "less than or equal to 1000"),
+        ({"methods": [{"name": "jocor", "ramp": 0}]}, "method 'jocor': ramp = 0"),  # which it inherits
+        ({"methods": [{"name": "clipcleaner", "base": {"name": "gce", "q": 1.5}}]}, "method 'gce': q = 1.5"),
         ({"methods": [{"name": "gce", "q": float("nan")}]}, "q = nan is not a finite number"),
         ({"methods": [{"name": "gce", "q": float("inf")}]}, "q = inf"),
-        ({"methods": [{"name": "gce", "q": True}]}, "not a float"),
+        ({"methods": [{"name": "gce", "q": True}]}, "not of type float"),
         ({"methods": [{"name": "clipcleaner", "base": {"name": "gce", "q": float("-inf")}}]}, "q = -inf"),
         ({"methods": [{"name": "clipcleaner", "base": "clipcleaner"}]}, "part of itself"),
         ({"methods": [{"name": "clipcleaner", "base": 3}]}, "does not name a method"),
         ({"train": {"lr": float("inf")}}, "'lr'"),
         ({"train": {"lr": True}}, "'lr'"),
         ({"train": {"epochs": 5, "warmup_epochs": 6}}, "longer than the 5 epochs"),
-        ({"methods": [{"name": "gce", "q": [i / 1000 for i in range(1000)]}], "seeds": list(range(1000))}, "1,000,000 runs"),
+        ({"methods": [{"name": "gce", "q": [(i + 1) / 1000 for i in range(1000)]}], "seeds": list(range(1000))}, "1,000,000 runs"),
         ({"train": {"lr": [0.1] * 1000, "momentum": [0.5] * 10_000}, "select": "noisy_val"}, "at most 200,000"),
     ],
 )

@@ -26,6 +26,8 @@ def test_a_preset_sets_its_papers_hyper_parameters_where_the_grid_leaves_them_op
         ("ptnl", {"name": "gce", "q": [0.3, 0.7]}, [0.3, 0.7]),
     ):
         assert [spec.params["q"] for spec in expand_methods([entry], preset)] == expected
+    composed = [{"name": "clipcleaner", "base": base} for base in ("gce", {"name": "gce", "q": 0.3}, "sce")]
+    assert [spec.params["base"].get("q") for spec in expand_methods(composed, "ptnl")] == [0.5, 0.3, None]
     grid = Grid(preset="ptnl", methods=["gce", "coop_ce"], datasets=["digits"], noise={"symmetric": [0.5]}, seeds=[1])
     assert {spec.method.name: spec.method.params for spec in expand(grid)} == {"gce": {"q": 0.5}, "coop_ce": {}}
 

@@ -3,11 +3,13 @@
 import ast
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import methods
+from bench.check.cases import play, usual_case
 from methods import declared, registry
 
 FOLDER = Path(methods.__file__).parent
@@ -192,6 +194,40 @@ def test_what_a_source_declares_is_what_its_class_does():
         assert list(read.params) == list(declared.of_class(cls).params), name
 
 
+def test_every_number_of_a_method_has_a_range_with_its_default_in_it():
+    for name in registry.names():
+        found = registry.declared(name)
+        for key, default in found.params.items():
+            assert key in found.facts["nested"] or found.kinds[key], (name, key)
+            assert registry.out_of_range(name, key, default) == ""
+
+
+def ends(kind) -> list[float]:
+    """The ends of a range; of an open one, a number just inside."""
+    inside = {"Ge": 0.0, "Le": 0.0, "Gt": 1e-6, "Lt": -1e-6}
+    found = [(limit, type(limit).__name__) for limit in kind.__metadata__[0].metadata]
+    return [kind.__origin__(getattr(limit, name.lower()) + inside[name]) for limit, name in found]
+
+
+def test_losses_are_finite_at_the_ends_of_every_range():
+    for name in registry.names():
+        for key, kind in registry.declared(name).kinds.items():
+            for value in ends(kind) if kind and registry.load(name).train else ():
+                assert registry.out_of_range(name, key, value) == ""
+                play(partial(registry.create, name, **{key: value}), usual_case(3, 13))  # raises where a loss or gradient is not
+
+
+@pytest.mark.parametrize("first", ["", "from __future__ import annotations\n"])
+def test_a_plugin_says_ranges_by_our_names_and_by_its_own(tmp_path, first):
+    text = PLUGIN.replace("power: float = 2.0", 'power: Positive = 2.0\n    how: Literal["a", "b"] = "a"')
+    path = tmp_path / "ranged.py"
+    path.write_text(f"{first}from typing import Literal\nfrom methods.kinds import Positive\n{text.format(name='ranged')}")
+    registry.load_plugin(path)
+    assert registry.out_of_range("ranged", "power", 0.0) == "should be greater than 0"
+    assert registry.out_of_range("ranged", "how", "b") == ""
+    assert registry.out_of_range("ranged", "how", "c") == "should be 'a' or 'b'"
+
+
 @pytest.mark.parametrize(
     ("body", "params"),
     [
@@ -225,6 +261,6 @@ def statements(path: Path) -> int:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_a_method_stays_small(path):
     """A stranger's new loss is about five lines, a partitioning method at most 60: so are ours."""
-    if path.stem in {"__init__", "base", "declared", "registry"}:
+    if path.stem in {"__init__", "base", "declared", "kinds", "registry"}:
         return
     assert 0 < statements(path) <= 60
