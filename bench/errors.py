@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 OK, SOME_FAILED, USAGE, ENVIRONMENT, INCOMPLETE, WORSE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+MOST = 60  # names that a hint lists
 
 
 class BenchError(Exception):
@@ -29,10 +30,11 @@ class BenchError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown `name`: the nearest of the `known` ones, else all of them."""
+    """A hint for an unknown `name`: the nearest of the `known` ones, else all of them, or the first where they are very many."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(known[:MOST])}{more}."
 
 
 def invalid(where: str, error: "ValidationError", known: Iterable[str]) -> BenchError:

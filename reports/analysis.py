@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
-from bench.results.frame import Results, load
+from bench.results.frame import COLUMNS, Results, load
 from reports import bayes, cells, labels, statistics
 from reports.completeness import AllowMissing, complete
 from reports.selection import Selector, select
-from reports.wording import counted
+from reports.wording import counted, listed
 
 CONTROL = "coop_ce"  # a registered name, as is this one
 ZERO_SHOT = "zero_shot"
@@ -44,14 +44,26 @@ class Choices:
         ):
             if given not in known:
                 raise BenchError(f"{option} cannot be '{given}'.", nearest(str(given), filter(None, known)))
-        for option, mapping in (("--where", self.where), ("--name", self.names)):
-            if not isinstance(mapping, Mapping):
-                raise BenchError(f"{option} needs a mapping, not {mapping!r}.", "For instance {'domain': ['in']}.")
-        for option, names in (("--methods", self.methods), ("--mixed", self.mixed)):
-            if isinstance(names, str):
-                raise BenchError(f"{option} needs a list of names, not the text '{names}'.", f"For instance ['{names}'].")
-        if not 0 <= self.margin < np.inf:
+        _check_names(self)
+        if not isinstance(self.margin, int | float) or not 0 <= self.margin < np.inf:
             raise BenchError(f"--margin {self.margin} is not a number of points from 0 up.")
+
+
+def _check_names(choices: Choices) -> None:
+    for option in ("control", "noise", "group"):
+        if not isinstance(given := getattr(choices, option), str):
+            raise BenchError(f"--{option} needs a text, not {given!r}.")
+    for option in ("methods", "mixed"):
+        names = getattr(choices, option)
+        if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            raise BenchError(f"--{option} needs a list of names, not {names!r}.", "For instance ['coop_ce', 'gce'].")
+    where, names = choices.where, choices.names
+    if not isinstance(where, Mapping):
+        raise BenchError(f"--where needs a mapping, not {where!r}.", "For instance {'domain': ['in']}.")
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
+        raise BenchError(f"--name needs a mapping of names, not {names!r}.", "For instance {'coop_ce': 'CoOp'}.")
+    if empty := [name for name, wanted in names.items() if not wanted.strip()]:
+        raise BenchError(f"--name {empty[0]}= gives no name.", f"For instance --name {empty[0]}=mine.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +132,12 @@ def frame_of(results: Source) -> pd.DataFrame:
     frame = results.frame if isinstance(results, Results) else results
     if not isinstance(frame, pd.DataFrame):
         raise BenchError(f"results cannot be of type {type(frame).__name__}.", "Give a path, what `load` gives, or its frame.")
-    lacking = {*cells.CELL, "run_id", "accuracy", "trained", "source", "status", "train", "zero_shot"} - set(frame)
-    if lacking:
-        raise BenchError(f"the frame lacks the columns {', '.join(sorted(lacking))}.", "Give what `load(path).frame` holds.")
-    return frame
+    if lacking := [column for column in COLUMNS if column not in frame]:
+        raise BenchError(f"the frame lacks the columns {listed(lacking)}.", "Give what `load(path).frame` holds.")
+    for column in ("accuracy", "zero_shot", "rate"):
+        if pd.to_numeric(frame[column], errors="coerce").isna().gt(frame[column].isna()).any():
+            raise BenchError(f"the frame's column '{column}' holds what is not a number.", "Give what `load(path).frame` holds.")
+    return frame.reset_index(drop=True)  # rows of several frames may carry the same numbers
 
 
 def _protocol(runs: pd.DataFrame, wanted: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.errors import BenchError, nearest
 from reports import cells
 from reports.analysis import Analysis, Choices, Source, analyse
-from reports.tables import Cell, Table, remarks, score_rule
+from reports.tables import Entry, Table, remarks, score_rule
 from reports.wording import MISSING, counted, p_text, span, value
 
 
@@ -82,7 +82,9 @@ def with_options(choices: Choices | None, options: dict[str, Any]) -> Choices:
     Raises:
         BenchError: There is no such field.
     """
-    choices = choices or Choices()
+    choices = Choices() if choices is None else choices
+    if not isinstance(choices, Choices):
+        raise BenchError(f"choices cannot be of type {type(choices).__name__}.", "Give `Choices(…)`, or options by name.")
     for name in options:
         if name not in Choices.__dataclass_fields__:
             raise BenchError(f"there is no option '{name}'.", nearest(name, Choices.__dataclass_fields__))
@@ -114,7 +116,7 @@ def leaderboard_columns(analysis: Analysis, names: Sequence[str] = ()) -> list[C
 def leaderboard_table(analysis: Analysis, names: Sequence[str] = ()) -> Table:
     """The ranking with effects and tests against the control."""
     numbers, columns = leaderboard_numbers(analysis), leaderboard_columns(analysis, names)
-    rows = [(str(label), [Cell(column.text(row)) for column in columns]) for label, row in numbers.iterrows()]
+    rows = [(str(label), [Entry(column.text(row)) for column in columns]) for label, row in numbers.iterrows()]
     facts = {"score": score_rule(analysis), "margin": f"{analysis.choices.margin:g}", "control": analysis.control}
     said = [column.caption.format(**facts) for column in columns if column.caption]
     mean = f"Means over {counted(len(analysis.datasets), 'dataset')}, percent."

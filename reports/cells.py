@@ -1,19 +1,21 @@
 """From the runs of a tidy frame to comparable cells: one version, one setting, one pairing, no holes.
 
-A *cell* is method × dataset × noise protocol × rate × seed. The rows of every table and figure are labels (`reports.labels`). What
-cannot be compared is refused here, so everything after
-this is arithmetic.
+Of a report's runs a cell (CONTRIBUTING.md) is told by label, dataset, noise protocol, rate and seed: all else is one setting, or
+shows in the label (`reports.labels`). What cannot be compared is refused here, so everything after this is arithmetic.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import pandas as pd
 
 from bench.errors import BenchError, nearest
+from reports import labels
 from reports.wording import counted
 
 CELL = ["label", "dataset", "noise", "rate", "seed"]
+FEW = 12  # values of a setting; a measurement has more
 # The columns that say how a run was trained.
 OF_TRAINING = ("noise", "rate", "shots", "views", "seed", "epochs", "lr", "preset", "train")
 
@@ -21,40 +23,53 @@ OF_TRAINING = ("noise", "rate", "shots", "views", "seed", "epochs", "lr", "prese
 def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The rows whose columns hold one of the chosen values, compared as text (and as numbers where both are numbers).
 
-    An untrained method's one run holds at every setting of the training, so a choice among those keeps it.
+    A key of the training protocol counts as a column. An untrained method's one run holds at every setting of the training, so a
+    choice among those keeps it.
 
     Raises:
         BenchError: An unknown column, or a value that no run has.
     """
     for column, values in choices.items():
-        if column not in frame:
-            raise BenchError(f"--where: results have no column '{column}'.", nearest(column, frame.columns))
-        if isinstance(values, str) or not isinstance(values, Iterable):
+        if column not in frame and column not in labels.ABSENT:
+            raise BenchError(f"--where: results have no column '{column}'.", nearest(column, [*frame.columns, *labels.ABSENT]))
+        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise BenchError(
                 f"--where {column} needs a list of values, not {values!r}.", f"For instance {{'{column}': ['{values}']}}."
             )
-        held = frame[column]
-        keep = ~frame["trained"] & (column in OF_TRAINING)
+        held = frame[column] if column in frame else _setting(frame, column)
+        keep = ~frame["trained"] & (column in OF_TRAINING or column in labels.ABSENT)
         for value in map(str, values):
             found = held.astype(str) == value
             if pd.api.types.is_numeric_dtype(held) and not pd.api.types.is_bool_dtype(held):
                 found = held == pd.to_numeric(value, errors="coerce")
             if not found.any():
-                raise BenchError(f"--where {column}={value} matches no run.", nearest(value, held.dropna().astype(str).unique()))
+                raise BenchError(f"--where {column}={value} matches no run.", _held(held.dropna(), value))
             keep |= found
         frame = frame[keep]
     return frame
 
 
+def _held(held: pd.Series, value: str) -> str:
+    """A hint at what a column holds: the span of a measurement, else the nearest value."""
+    if pd.api.types.is_float_dtype(held) and held.nunique() > FEW:
+        return f"It is a number between {held.min():g} and {held.max():g}."
+    return nearest(value, held.astype(str).unique()) if len(held) else "It holds nothing here."
+
+
+def _setting(frame: pd.DataFrame, key: str) -> pd.Series:
+    """What a key of the training protocol is in every run."""
+    return frame["train"].map({train: labels.text((labels.ABSENT | json.loads(train))[key]) for train in frame["train"].unique()})
+
+
 def comparable(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs, each label one training protocol, all of a cell on the same wrong labels.
+    """The finished runs, each label one training protocol, all methods on the same wrong labels.
 
     Args:
         runs: As `labelled` gives them.
 
     Raises:
         BenchError: No finished run; one cell in several versions or twice; several backbones, shots, views, or splits of a dataset;
-            runs of one cell that saw different wrong labels, test images or zero-shot predictions.
+            runs of one dataset, noise setting and seed that saw different wrong labels, test images or zero-shot predictions.
     """
     runs = runs[runs["status"] == "done"]
     if runs.empty:
@@ -110,7 +125,7 @@ def _one_setting(runs: pd.DataFrame) -> None:
 
 
 def _one_pairing(runs: pd.DataFrame) -> None:
-    """Every method saw the same wrong labels of a cell, the same test images and the same zero-shot model of a dataset."""
+    """All methods saw the same wrong labels at a dataset, noise setting and seed, and one test set and zero-shot of a dataset."""
     trained = runs[runs["trained"] & (runs["noise_digest"] != "")]
     checks = (
         (trained, ["dataset", "noise", "rate", "seed"], "noise_digest", "other wrong labels"),

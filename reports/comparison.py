@@ -11,7 +11,7 @@ import pandas as pd
 from bench.errors import BenchError
 from reports import bayes, cells, labels, statistics
 from reports.analysis import Choices, Source, frame_of
-from reports.tables import Cell, Table
+from reports.tables import Entry, Table
 from reports.wording import MISSING, counted, p_text, span, value
 
 Verdict = Literal["better", "worse", "equivalent", "disagree", "undecided"]
@@ -133,9 +133,9 @@ def changes(both: pd.DataFrame) -> list[str]:
 def _difference(column: str, old: str, new: str) -> str:
     if column not in ("params", "train"):
         return f"{old} → {new}"
-    before, after = json.loads(old), json.loads(new)
-    keys = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
-    return ", ".join(f"{key} {before.get(key)} → {after.get(key)}" for key in keys)
+    before, after = map(labels.protocol if column == "train" else json.loads, (old, new))
+    keys = sorted(labels.differing([before, after]))
+    return ", ".join(f"{key} {labels.text(before.get(key))} → {labels.text(after.get(key))}" for key in keys)
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -145,7 +145,7 @@ def comparison_table(found: Comparison) -> Table:
     for label, row in ordered.iterrows():
         numbers = [value(row["a"]), value(row["b"]), value(row["difference"], signed=True), span(row["low"], row["high"])]
         chance = MISSING if np.isnan(row["p_equivalent"]) else f"{row['p_equivalent']:.2f}"
-        rows.append((str(label), [Cell(text) for text in (*numbers, p_text(row["p_holm"]), chance, row["verdict"])]))
+        rows.append((str(label), [Entry(text) for text in (*numbers, p_text(row["p_holm"]), chance, row["verdict"])]))
     columns = ["A", "B", "B - A", "95 % interval", "p (Holm)", "P(equivalent)", "verdict"]
     caption = (
         "Mean accuracy in percent over the datasets and settings that both hold. Verdict: equivalence within "

@@ -88,9 +88,7 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
     """
     trained = runs[runs["trained"]]
     wanted = runs[runs["label"].isin(holes["label"])]
-    protocols = [json.loads(text) for text in wanted.loc[wanted["trained"], "train"].unique()]
-    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
-    train = {key: _one_or_all([protocol.get(key, labels.ABSENT.get(key)) for protocol in protocols]) for key in keys}
+    train = _protocols([labels.ABSENT | json.loads(text) for text in wanted["train"].unique() if text != labels.UNTRAINED])
     noise: dict[str, list[float]] = {}
     for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
         noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))
@@ -106,13 +104,16 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
         "shots": [int(first["shots"])],
         "seeds": sorted(int(seed) for seed in holes["seed"].unique()),
         "noise": noise,
-        "train": train,
+        "train": train[0] if len(train) == 1 else train or {},
+        **({"select": "noisy_val"} if any(isinstance(one["lr"], list) for one in train) else {}),
     }
 
 
-def _one_or_all(values: list[Any]) -> Any:
-    """The value that all share, or every one of them."""
-    distinct: list[Any] = []
-    for value in values:  # a list is what `reports.selection` chose from
-        distinct += [one for one in (value if isinstance(value, list) else [value]) if one not in distinct]
-    return distinct[0] if len(distinct) == 1 else distinct
+def _protocols(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The `[[train]]` tables of some protocols: those that differ in the learning rate alone are one, with all their rates."""
+    tables: dict[str, dict[str, Any]] = {}
+    for one in asked:
+        rates = one["lr"] if isinstance(one["lr"], list) else [one["lr"]]  # a list is what `reports.selection` chose from
+        table = tables.setdefault(json.dumps(one | {"lr": 0}, sort_keys=True), one | {"lr": []})
+        table["lr"] += [rate for rate in rates if rate not in table["lr"]]
+    return [one | {"lr": one["lr"] if len(one["lr"]) > 1 else one["lr"][0]} for one in tables.values()]

@@ -10,7 +10,7 @@ from reports import bayes, cells, gains, statistics
 from reports.analysis import Analysis
 from reports.board import leaderboard_table
 from reports.sentences import equivalence
-from reports.tables import Cell, Table, dataset_table, gain_table, noise_table, standard_errors
+from reports.tables import Entry, Table, dataset_table, gain_table, noise_table, standard_errors
 from reports.wording import counted, p_equals, p_text, span, value
 
 
@@ -25,7 +25,7 @@ def per_rate_table(analysis: Analysis) -> Table:
     numbers["p_holm"] = statistics.holm(numbers["p"].to_numpy(dtype=float))
     columns = numbers[["method", "setting", "difference", "p_holm"]].itertuples(index=False)
     text = {(method, setting): f"{value(d, signed=True)} ({p_equals(p)})" for method, setting, d, p in columns}
-    rows = [(label, [Cell(text[label, name]) for name in shown]) for label in analysis.ranked if label != analysis.control]
+    rows = [(label, [Entry(text[label, name]) for name in shown]) for label in analysis.ranked if label != analysis.control]
     caption = (
         f"Secondary: difference to {analysis.control} in points at each setting, exact Wilcoxon over "
         f"{counted(len(analysis.datasets), 'dataset')} (and shared seeds), p adjusted by Holm over all {len(numbers)} tests of "
@@ -47,7 +47,7 @@ def gains_table(analysis: Analysis) -> Table:
         shown = [value(row["iqm"], signed=True), spans[0], value(row["mean"], signed=True), spans[1]]
         return shown + ([value(row["improvement"], digits=2)] if analysis.control else [])
 
-    rows = [(label, [Cell(text) for text in texts(numbers.T[label])]) for label in found.labels]
+    rows = [(label, [Entry(text) for text in texts(numbers.T[label])]) for label in found.labels]
     caption = (
         f"Gain over zero-shot in points, run by run: {counted(found.points[0].size, 'run')} per method. IQM: interquartile mean. "
         f"The first "
@@ -70,8 +70,8 @@ def pairs_table(analysis: Analysis) -> Table:
         p = cells.number(adjusted, first, second)
         posterior = bayes.signed_rank(d, margin) if enough else bayes.Posterior(np.nan, np.nan, np.nan)
         numbers.append({"first": first, "second": second, "difference": d.mean(), "p_holm": p, **posterior._asdict()})
-        chances = [Cell(value(chance, digits=2)) for chance in posterior]
-        rows.append((f"{first} – {second}", [Cell(value(float(d.mean()), signed=True)), Cell(p_text(p)), *chances]))
+        chances = [Entry(value(chance, digits=2)) for chance in posterior]
+        rows.append((f"{first} – {second}", [Entry(value(float(d.mean()), signed=True)), Entry(p_text(p)), *chances]))
     caption = (
         f"All pairs over {counted(len(analysis.datasets), 'dataset')}. {statistics.attainable(len(analysis.datasets), len(pairs))}"
     )
@@ -91,7 +91,7 @@ def published_table(results: Results) -> Table | None:
     settings = [str(name) for name in frame.sort_values(["rate", "noise"])["setting"].unique()]
     keys = [f"{label} (published), {dataset}" for label, dataset in numbers.index]
     values = numbers[settings].to_numpy(dtype=float).tolist()
-    rows = [(key, [Cell(value(x)) for x in row]) for key, row in zip(keys, values, strict=True)]
+    rows = [(key, [Entry(value(x)) for x in row]) for key, row in zip(keys, values, strict=True)]
     cited = sorted(frame["citation"].dropna().unique())
     caption = f"Published elsewhere, not run here: other shots, seeds or weights may lie behind them. {'; '.join(cited)}"
     return Table("published", "Published elsewhere", caption, settings, rows, numbers[settings])
@@ -130,7 +130,7 @@ def groups_table(analysis: Analysis) -> Table:
             found += [value(score), value(difference, signed=True), p_text(p)][: 3 if part.control else 1]
         return found
 
-    rows = [(label, [Cell(text) for text in texts(label)]) for label in analysis.labels]
+    rows = [(label, [Entry(text) for text in texts(label)]) for label in analysis.labels]
     tests = f"; differences and tests against {analysis.control}, Holm within each group" if analysis.control else ""
     caption = f"Scores by {analysis.choices.group}{tests}."
     return Table("groups", f"By {analysis.choices.group}", caption, columns, rows, table, above)

@@ -9,17 +9,19 @@ import pandas as pd
 
 from bench.errors import BenchError, nearest
 from bench.spec import TrainSpec
-from reports.wording import listed
+from reports.wording import counted, listed
 
 ORACLE = " †"  # shown behind the label of a method that was told what nobody knows in practice (column `oracle`)
 ABSENT = TrainSpec().model_dump(mode="json")  # what a training key was in runs made before it existed
+UNTRAINED = "{}"  # the protocol of what learns from shots without a step
+START = ("ctx_init", "ctx_words", "n_ctx")  # the training keys that say where a context begins
 
 
 def labelled(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The runs, finished or not, each with the label that it is shown under, and `key`: the same from registered names.
 
     Labels that were run under several training protocols (a learning-rate grid) or hyper-parameters become rows of their own:
-    "GCE lr=0.01". Oracles are marked. A finished run whose accuracy is not a number counts as failed.
+    "GCE lr=0.01", "GCE from 16 random tokens". Oracles are marked. A finished run whose accuracy is not a number counts as failed.
 
     Args:
         frame: As `bench.results.load` gives it; with a column `side`, labels are told apart where one side holds several variants.
@@ -66,34 +68,53 @@ def _shown(runs: pd.DataFrame, apart: pd.Series, names: Mapping[str, str]) -> pd
     return shown
 
 
+def protocol(train: str) -> dict[str, Any]:
+    """A training protocol from its JSON: every key, but in place of those that say where a context begins `start`, in words."""
+    keys = ABSENT | json.loads(train)
+    return {"start": start(keys)} | {key: value for key, value in keys.items() if key not in START}
+
+
+def start(keys: Mapping[str, Any]) -> str:
+    """Where a context begins, as papers say it: `16 random tokens`, `"a photo of a"`, `the card's template`."""
+    length = keys["n_ctx"]
+    if keys["ctx_init"] == "random":
+        return counted(length, "random token")
+    words = "the card's template" if keys["ctx_init"] == "template" else f'"{keys["ctx_words"].strip()}"'
+    return f"{words} in {counted(length, 'token')}" if length else words
+
+
 def _apart(runs: pd.DataFrame) -> pd.Series:
     """What tells the variants of a label apart: " lr=0.01"; "" where a label has one variant."""
     suffix = pd.Series("", runs.index)
     sides = runs["side"] if "side" in runs else pd.Series(0, runs.index)
     trained = runs["trained"]
-    for column, absent in (("params", {}), ("train", ABSENT)):
+    for column, keys_of in (("params", json.loads), ("train", protocol)):
         labels = (runs["label"] + suffix)[trained]
         several = runs.loc[trained, column].groupby([labels, sides[trained]]).nunique().groupby(level=0).max() > 1
         for label in several.index[several]:
             rows = labels.index[labels == label]
             texts = runs.loc[rows, column]
-            variants = {text: json.loads(text) for text in texts.unique()}
-            for key in differing(variants.values(), absent):
-                shown = {text: "" if key not in one and key not in absent else f" {key}={_text(one.get(key, absent.get(key)))}"
-                         for text, one in variants.items()}  # fmt: skip
-                suffix.loc[rows] += texts.map(shown)
+            variants = {text: keys_of(text) for text in texts.unique()}
+            for key in differing(variants.values()):
+                suffix.loc[rows] += texts.map({text: _said(key, one[key]) if key in one else "" for text, one in variants.items()})
     return suffix
 
 
-def differing(variants: Iterable[Mapping[str, Any]], absent: Mapping[str, Any]) -> list[str]:
-    """The keys whose values differ among some mappings; a missing key is `absent`'s."""
+def _said(key: str, value: Any) -> str:
+    """A key and its value behind a label: " lr=0.01", " from 16 random tokens"."""
+    return f" from {value}" if key == "start" else f" {key}={text(value)}"
+
+
+def differing(variants: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys whose values differ among some mappings; what one lacks is None."""
     variants = list(variants)
     keys = dict.fromkeys(key for one in variants for key in one)
-    return [key for key in keys if len({json.dumps(one.get(key, absent.get(key))) for one in variants}) > 1]
+    return [key for key in keys if len({json.dumps(one.get(key)) for one in variants}) > 1]
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else "|".join(map(_text, value)) if isinstance(value, list) else str(value)
+def text(value: Any) -> str:
+    """A setting's value as labels show it: "0.01", "0.01|0.02" of several."""
+    return f"{value:g}" if isinstance(value, float) else "|".join(map(text, value)) if isinstance(value, list) else str(value)
 
 
 def one_protocol(runs: pd.DataFrame, mixed: Sequence[str] = ()) -> list[str]:
@@ -108,15 +129,15 @@ def one_protocol(runs: pd.DataFrame, mixed: Sequence[str] = ()) -> list[str]:
     Raises:
         BenchError: Methods were trained differently, and no label says so.
     """
-    rows = runs[runs["trained"]].drop_duplicates("label")
-    protocols = {label: ABSENT | json.loads(train) for label, train in rows[["label", "train"]].itertuples(index=False)}
+    rows = runs[runs["trained"] & (runs["train"] != UNTRAINED)].drop_duplicates("label")
+    protocols = {label: protocol(train) for label, train in rows[["label", "train"]].itertuples(index=False)}
     keys = dict(zip(rows["label"], rows["key"], strict=True))
     notes = []
-    for key in differing(protocols.values(), ABSENT):
+    for key in differing(protocols.values()):
         unsaid: dict[str, list[str]] = {}
-        for label, protocol in protocols.items():
-            if f" {key}=" not in keys[label]:
-                unsaid.setdefault(_text(protocol.get(key)) or '""', []).append(label)
+        for label, one in protocols.items():
+            if _said(key, one.get(key)) not in keys[label]:
+                unsaid.setdefault(text(one.get(key)), []).append(label)
         if len(unsaid) < 2:
             continue
         said = "; ".join(f"{value} ({listed(labels)})" for value, labels in unsaid.items())

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.ft2font import FT2Font
 
-from reports.tables import TIED, Cell, Table
+from reports.tables import TIED, Entry, Table
 
 SPECIAL = {
     **{c: "\\" + c for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -101,8 +101,8 @@ def _even(items: list[int], parts: int) -> list[list[int]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _cell(cell: Cell) -> str:
-    return {"best": r"\textbf{%s}", "tied": r"\underline{%s}", "": "%s"}[cell.mark] % text(cell.text)
+def _entry(entry: Entry) -> str:
+    return {"best": r"\textbf{%s}", "tied": r"\underline{%s}", "": "%s"}[entry.mark] % text(entry.text)
 
 
 def _groups(table: Table, panel: list[int]) -> list[str]:
@@ -124,7 +124,7 @@ def _head(head: str) -> str:
 
 def _panel(table: Table, panel: list[int]) -> list[str]:
     head = " & ".join(["Method", *(_head(table.columns[i]) for i in panel)]) + r" \\"
-    rows = [" & ".join([text(label), *(_cell(row[i]) for i in panel)]) + r" \\" for label, row in table.rows]
+    rows = [" & ".join([text(label), *(_entry(row[i]) for i in panel)]) + r" \\" for label, row in table.rows]
     return [*(_groups(table, panel) if table.groups else []), head, r"\midrule", *rows]
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench import __version__
 from bench.results.frame import Results
-from reports import cells
+from reports import cells, labels
 from reports.analysis import Analysis
 from reports.board import LEADERBOARD, leaderboard_numbers
 from reports.figures import highlighted
@@ -81,7 +81,7 @@ def _dash(look: Style) -> str:
 
 
 def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> dict[str, Any]:
-    """The leaderboard's columns, and rows of text with the number that each cell sorts by and a forest plot's geometry."""
+    """The leaderboard's columns, and rows of text with the number that each entry sorts by and a forest plot's geometry."""
     numbers = leaderboard_numbers(analysis)
     spans = numbers[["low", "high"]].dropna()
     reach = float(spans.abs().to_numpy().max()) if len(spans) else 0.0
@@ -103,7 +103,7 @@ def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> di
             "label": label,
             "color": _color(looks[label]),
             "oracle": label in analysis.oracles,
-            "cells": [(cell.text, key(label, column)) for cell, column in zip(row, table.columns, strict=True)],
+            "entries": [(entry.text, key(label, column)) for entry, column in zip(row, table.columns, strict=True)],
             "forest": forest(label),
         }
         for label, row in table.rows
@@ -124,19 +124,22 @@ def protocol(runs: pd.DataFrame) -> list[str]:
         noise = ", ".join(cells.setting_name(str(n), r) for n, r in cells.settings(runs).itertuples(index=False))
         lines.append(f"{shots}, {counted(int(first['views']), 'augmented view')} of each; seeds {seeds}; noise settings: {noise}.")
         for text, rows in trained.groupby("train"):
-            fields = ", ".join(f"{name} {_shown(value)}" for name, value in json.loads(str(text)).items() if value != "")
+            fields = ", ".join(f"{name} {_shown(value)}" for name, value in labels.protocol(str(text)).items())
             names = sorted(rows["label"].unique())
             who = "all methods" if len(names) == trained["label"].nunique() else ", ".join(names)
-            lines.append(f"Training protocol of {who}: {fields}.")
+            lines.append(
+                f"Training protocol of {who}: {fields if text != labels.UNTRAINED else 'no step, only the shots are seen'}."
+            )
     if len(trained) and (trained["noise_digest"] != "").all():
-        lines.append("Checked: all methods saw the same wrong labels of a cell, the same test set and zero-shot of a dataset.")
+        same = "the same wrong labels at every dataset, noise setting and seed, and a dataset's same test set and zero-shot"
+        lines.append(f"Checked: all methods saw {same}.")
     lines.append("Shots, batch order and initial context follow from seed and dataset alone.")
     lines.append("Accuracy is that of the last epoch on the full test set; nothing is chosen on test.")
     return lines
 
 
 def drill_down(analysis: Analysis, records: str) -> dict[str, Any]:
-    """Every run behind the cells, as columns: positions of its method, dataset and setting, its seed, accuracy and id."""
+    """Every run behind the numbers, as columns: positions of its method, dataset and setting, its seed, accuracy and id."""
     runs = analysis.every.sort_values(["label", "dataset", "rate", "seed"])
     labels = [*analysis.labels, *sorted(set(runs["label"]) - set(analysis.labels))]
     settings = [cells.setting_name(str(n), r) for n, r in cells.settings(runs).itertuples(index=False)]

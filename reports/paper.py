@@ -11,7 +11,7 @@ from scipy import stats
 from bench.errors import BenchError, nearest
 from reports import cells, statistics
 from reports.analysis import Analysis
-from reports.tables import ORACLE_NOTE, TIED, UNIDENTIFIABLE, UNIDENTIFIABLE_NOTE, Cell, Table
+from reports.tables import ORACLE_NOTE, TIED, UNIDENTIFIABLE, UNIDENTIFIABLE_NOTE, Entry, Table
 from reports.wording import counted, value
 
 Spread = Literal["std", "se", "interval", "none"]
@@ -89,12 +89,12 @@ def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
     marks = {pair: _marks(mean.loc[competing, pair], runs, pair) for pair in pairs}
     number = mean.to_dict()
 
-    def cell(label: str, pair: tuple[str, float]) -> Cell:
+    def entry(label: str, pair: tuple[str, float]) -> Entry:
         best, second = marks[pair]
         text = value(float(number[pair][label]), spread.get((label, *pair), np.nan), digits=layout.digits)
-        return Cell(text, "best" if label == best else "tied" if label == second else "")
+        return Entry(text, "best" if label == best else "tied" if label == second else "")
 
-    rows = [(label, [cell(label, pair) for pair in pairs]) for label in analysis.shown]
+    rows = [(label, [entry(label, pair) for pair in pairs]) for label in analysis.shown]
     names = [f"{100 * rate:g}" + UNIDENTIFIABLE * ((dataset, rate) in hidden) for dataset, rate in pairs]
     remarks = f" {ORACLE_NOTE}" * bool(analysis.oracles) + f" {UNIDENTIFIABLE_NOTE}" * bool(hidden)
     caption = (

@@ -5,14 +5,17 @@ datasets in and out of the backbone's domain, and then whether the method under 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from bench.errors import BenchError, nearest
 from reports import bayes
 from reports.analysis import Analysis, Choices, Source, analyse
+from reports.board import with_options
 from reports.sentences import noise_range
-from reports.wording import counted, p_equals, value
+from reports.wording import counted, p_equals, span, value
 
 DOMAINS = {"in": "In domain", "out": "Out of domain"}
 
@@ -28,18 +31,41 @@ def answers(results: Source, method: str, rivals: Sequence[str], **options: Any)
     Args:
         results: A path, what `load` gives, or its frame.
         method: The registered name of the method under test.
-        rivals: Those of the methods to hold it against.
+        rivals: Names of the methods to hold it against.
         **options: Further fields of `Choices`, such as `where`.
 
     Raises:
-        BenchError: As `analyse`.
+        BenchError: As `analyse`; a rival is not there, nothing says which datasets are in domain, or none was run on clean labels.
     """
-    against_zero_shot = analyse(results, Choices(control="zero_shot", group="domain", **options))
-    against_method = analyse(results, Choices(control=method, group="domain", **options))
+    choices = with_options(Choices(group="domain"), options)
+    against_zero_shot, against_method = (analyse(results, replace(choices, control=control)) for control in ("zero_shot", method))
+    labels = _labels(against_method, replace(choices, methods=rivals).methods)
+    if against_zero_shot.clean is None:
+        raise BenchError("there is no run on clean labels, which is what is learned.", "Run the grid at noise rate 0 as well.")
+    if not set(DOMAINS) & set(against_zero_shot.groups):
+        raise BenchError("no dataset here is said to be in or out of domain.", "`bench.results` has it in the column domain.")
     groups = {name: part for name, part in against_zero_shot.groups.items() if name in DOMAINS}
     said = [keeps(part, name) for name, part in groups.items()]
     said += [learns(part, name) for name, part in groups.items()]
-    return said + [more_than(part, name, rivals) for name, part in against_method.groups.items() if name in DOMAINS]
+    return said + [more_than(part, name, labels) for name, part in against_method.groups.items() if name in DOMAINS]
+
+
+def _labels(analysis: Analysis, rivals: Sequence[str]) -> list[str]:
+    """All labels of the rivals' methods, but the control's.
+
+    Raises:
+        BenchError: A method was not run, or none is left.
+    """
+    rows = analysis.rows.loc[list(analysis.versus.index)]
+    for name in rivals:
+        if name not in set(rows["method"]):
+            raise BenchError(
+                f"rival '{name}' is not among the methods to hold against {analysis.control}.",
+                nearest(name, rows["method"].unique()),
+            )
+    if not rivals:
+        raise BenchError(f"there is no rival to hold against {analysis.control}.", "For instance ['gce', 'sce'].")
+    return list(rows.index[rows["method"].isin(list(rivals))])
 
 
 def _place(part: Analysis, domain: str) -> str:
@@ -64,21 +90,18 @@ def _verdict(row: pd.Series) -> str:
 
 def learns(part: Analysis, domain: str) -> str:
     """What clean labels give over zero-shot, most first."""
-    assert part.clean is not None, "runs on clean labels are what this question is about"
+    assert part.clean is not None
     gains = part.clean.sub(part.zero_shot, axis=0).mean().loc[list(part.versus.index)].sort_values(ascending=False)
     words = [f"{label} {value(float(gain), signed=True)}" for label, gain in gains.items()]
     return f"{_place(part, domain)}, clean labels, points above zero-shot: {', '.join(words)}."
 
 
-def more_than(part: Analysis, domain: str, rivals: Sequence[str]) -> str:
+def more_than(part: Analysis, domain: str, labels: Sequence[str]) -> str:
     """The rivals against the method under test: difference, interval, test and P(equivalent)."""
-    known = part.runs[["label", "method"]].drop_duplicates()
-    labels = [label for label in part.versus.index if set(known.loc[known["label"] == label, "method"]) & set(rivals)]
     words = []
-    for label in labels:
-        row = part.versus.T[label]
-        ends = f"{value(row['low'], signed=True)} to {value(row['high'], signed=True)}"
-        odds = f"P(equivalent) = {row['p_equivalent']:.2f}"
+    for label, row in part.versus.loc[[label for label in part.versus.index if label in labels]].iterrows():
+        odds = f"P(equivalent) = {value(row['p_equivalent'], digits=2)}"
+        ends = span(row["low"], row["high"])
         words.append(f"{label} {value(row['difference'], signed=True)} ({ends}, {p_equals(row['p_holm'])}, {odds})")
     margin = f"{part.choices.margin:g} points"
     return f"{DOMAINS[domain]}, {noise_range(part)}, against {part.control} (equivalent: within {margin}): {'; '.join(words)}."

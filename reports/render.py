@@ -6,24 +6,24 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.output import csv_cell, shown
-from reports.tables import TIED, Cell, Table
+from reports.tables import TIED, Entry, Table
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown and HTML leave alone inside a table's cell."""
+    """Text that Markdown and HTML leave alone inside a table."""
     return re.sub(r"([\\`*_|\[\]<>])", lambda m: f"&#{ord(m[1])};" if m[1] in "<>" else "\\" + m[1], " ".join(text.split()))
 
 
 def markdown(table: Table) -> str:
     """A pipe table under its title, with its caption below."""
 
-    def cell(c: Cell) -> str:
-        wrap = {"best": "**", "tied": "*", "": ""}[c.mark]
-        return f"{wrap}{markdown_text(c.text)}{wrap}"
+    def entry(one: Entry) -> str:
+        wrap = {"best": "**", "tied": "*", "": ""}[one.mark]
+        return f"{wrap}{markdown_text(one.text)}{wrap}"
 
     head = "| method | " + " | ".join(map(markdown_text, table.heads)) + " |"
     rule = "|:--" + "|--:" * len(table.columns) + "|"
-    rows = [f"| {markdown_text(label)} | " + " | ".join(map(cell, row)) + " |" for label, row in table.rows]
+    rows = [f"| {markdown_text(label)} | " + " | ".join(map(entry, row)) + " |" for label, row in table.rows]
     return "\n".join(
         [f"### {markdown_text(table.title)}", "", head, rule, *rows, "", markdown_text(table.caption.replace(TIED, "Italic")), ""]
     )

@@ -6,7 +6,7 @@ from scipy import stats
 
 from bench.errors import BenchError
 from reports import cells
-from reports.tables import Cell, Table
+from reports.tables import Entry, Table
 from reports.wording import value
 
 SETTING = ["method_title", "dataset", "backbone", "shots", "family", "rate"]
@@ -70,7 +70,7 @@ def reproduction_table(found: pd.DataFrame) -> Table:
         name = f"{row['label']}, {row['dataset']}, {cells.setting_name(row['noise'], row['rate'])}"
         interval = "–" if np.isnan(row["low"]) else f"{value(row['low'])} to {value(row['high'])}"
         numbers = [value(row["ours"]), interval, str(row["seeds"]), value(row["printed"]), value(row["difference"], signed=True)]
-        rows.append((name, [Cell(text) for text in (*numbers, row["differs"])]))
+        rows.append((name, [Entry(text) for text in (*numbers, row["differs"])]))
     caption = (
         "Accuracy in percent. The interval is a t interval over one's own seeds, all that is known of the spread. "
         f"{'; '.join(sorted(set(found['citation'])))}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from reports import bayes, cells, statistics
+from reports import bayes, cells, labels, statistics
 from reports.analysis import Analysis, Choices, Source, analyse
 from reports.board import with_options
 from reports.wording import counted, p_equals, p_text, value
@@ -165,19 +165,23 @@ def _effect(analysis: Analysis, label: str) -> str:
 
 
 def setup(analysis: Analysis) -> str:
-    """Backbone, shots, seeds and training in a phrase, for captions."""
+    """Backbone, shots, seeds, training and start in a phrase, for captions."""
     runs, trained = analysis.runs, analysis.runs[analysis.runs["trained"]]
     parts = [f"backbone {runs['backbone'].iloc[0]}"]
     if len(trained):
-        shots = int(trained["shots"].iloc[0])
+        shots, seeds = int(trained["shots"].iloc[0]), trained["seed"].nunique()
+        parts += [f"{counted(shots, 'shot')} per class" if shots else "all training images", counted(seeds, "seed")]
+    trained = trained[trained["train"] != labels.UNTRAINED]
+    if len(trained):
         epochs = sorted(int(epochs) for epochs in trained["epochs"].unique())
-        presets = sorted(set(trained["preset"].dropna()) - {""})
-        parts += [
-            f"{counted(shots, 'shot')} per class" if shots else "all training images",
-            counted(trained["seed"].nunique(), "seed"),
+        prompts = trained.loc[trained["tunes"] == "prompt", "train"].unique()
+        starts = sorted({labels.protocol(train)["start"] for train in prompts})
+        presets = set(trained["preset"].dropna()) - {""}
+        parts.append(
             f"{' or '.join(map(str, epochs))} epoch{'s' * (epochs != [1])}"
-            + (f" (protocol {', '.join(presets)})" if presets else ""),
-        ]
+            + (f" from {' or '.join(starts)}" if starts else "")
+            + (f" (protocol {next(iter(presets))})" if len(presets) == 1 else "")
+        )
     return ", ".join(parts)
 
 

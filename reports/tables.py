@@ -27,8 +27,8 @@ UNIDENTIFIABLE_NOTE = "‡ the true class is not the most likely label there, on
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell's text and what it stands out for."""
+class Entry:
+    """One entry of a table: its text and what it stands out for."""
 
     text: str
     mark: Mark = ""
@@ -42,7 +42,7 @@ class Table:
     title: str
     caption: str
     columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[Entry]]]
     numbers: pd.DataFrame
     groups: list[str] = field(default_factory=list)  # what stands above each column; empty: nothing
 
@@ -54,7 +54,7 @@ class Table:
     @property
     def text(self) -> list[list[str]]:
         """Rows of plain text, the label first."""
-        return [[label, *(cell.text for cell in row)] for label, row in self.rows]
+        return [[label, *(entry.text for entry in row)] for label, row in self.rows]
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -69,19 +69,19 @@ def over_datasets(n: int) -> str:
 
 def _rows(
     mean: pd.DataFrame, std: pd.DataFrame | None, marks: dict[str, tuple[str, set[str]]], signed: bool = False
-) -> list[tuple[str, list[Cell]]]:
+) -> list[tuple[str, list[Entry]]]:
     """The text of a table [labels × columns]. `marks` gives each column's best label and those tied with it."""
     means = mean.to_numpy(dtype=float)
     stds = (
         np.full(means.shape, np.nan) if std is None else std.reindex(index=mean.index, columns=mean.columns).to_numpy(dtype=float)
     )
 
-    def cell(i: int, k: int) -> Cell:
+    def entry(i: int, k: int) -> Entry:
         label, (best, tied) = str(mean.index[i]), marks.get(str(mean.columns[k]), ("", set()))
         mark: Mark = "best" if label == best else "tied" if label in tied else ""
-        return Cell(value(float(means[i, k]), float(stds[i, k]), signed), mark)
+        return Entry(value(float(means[i, k]), float(stds[i, k]), signed), mark)
 
-    return [(str(label), [cell(i, k) for k in range(len(mean.columns))]) for i, label in enumerate(mean.index)]
+    return [(str(label), [entry(i, k) for k in range(len(mean.columns))]) for i, label in enumerate(mean.index)]
 
 
 def remarks(analysis: Analysis, hidden: bool = False) -> str:
@@ -135,7 +135,7 @@ def score_rule(analysis: Analysis) -> str:
 
 
 def dataset_table(analysis: Analysis, noise: str, rate: float) -> Table:
-    """Method × dataset at one noise setting: mean ± standard deviation over seeds; missing cells are dashes."""
+    """Method × dataset at one noise setting: mean ± standard deviation over seeds; a dash where there is no run."""
     here = cells.at(analysis.every, noise, rate)
     found = set(here["label"])
     labels = [label for label in analysis.shown if label in found] + sorted(found - set(analysis.labels))

@@ -35,6 +35,19 @@ def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _names(texts: list[str]) -> dict[str, str]:
+    """`label=name` texts as a mapping; a label may hold "=" itself, as GCE(q=0.5) does."""
+    names: dict[str, str] = {}
+    for text in texts:
+        label, equals, shown = text.rpartition("=")
+        if not (label and equals):
+            raise BenchError(f"--name '{text}' is not of the form label=name.")
+        if label in names:
+            raise BenchError(f"--name {label} is given twice.", "Choose one name.")
+        names[label] = shown
+    return names
+
+
 def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(number) for number in _listed(text)]
@@ -103,7 +116,7 @@ def report(
     from reports.report import Extras, write
 
     shown = checked_columns(columns)
-    names = {label: shown_as[-1] for label, shown_as in key_values("--name", name).items()}
+    names = _names(name)
     kept = key_values("--where", where)
     choices = Choices(control, noise, margin, allow_missing, select, with_oracles, kept, names, _listed(methods), mixed, group)  # type: ignore[arg-type]  # it checks them
     layout = Layout(_listed(datasets), _numbers("--rates", rates), digits, spread, text_width)  # type: ignore[arg-type]  # so does it

@@ -231,8 +231,8 @@ def pace(root: Path) -> dict[tuple[str, str], float]:
     return found
 
 
-def load(path: str | Path) -> Results:
-    """The results of a store's folder, of a Parquet file, or of a folder with a `results.parquet`.
+def load(path: str | Path | Results) -> Results:
+    """The results of a store's folder, of a Parquet file, or of a folder with a `results.parquet`; loaded ones as they are.
 
     >>> frame = load("results/starts").frame  # a row per run; results/COLUMNS.md lists the columns
     >>> frame.groupby("method")["dataset"].nunique()["dspt"].item()
@@ -241,6 +241,10 @@ def load(path: str | Path) -> Results:
     Raises:
         BenchError: There are none, an export was altered, or they were written by a newer version.
     """
+    if isinstance(path, Results):
+        return path
+    if not isinstance(path, str | Path):
+        raise BenchError(f"results are loaded from a path, not from {type(path).__name__}.", "A frame needs no loading.")
     path = Path(path)
     exported = path / "results.parquet" if path.is_dir() else path
     passed_over: list[str] = []

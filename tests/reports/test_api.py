@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import reports
+from bench.errors import BenchError
 
 
 def test_leaderboard_of_a_frame(sim):
@@ -75,3 +76,40 @@ def test_results_show_themselves_as_a_table(sim):
     assert f"<p>{len(frame)} rows × 9 columns</p>" in shown
     assert "&lt;b&gt;gce&lt;/b&gt;" in shown
     assert f"{frame['accuracy'].iloc[0]:g}" in shown
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda frame: reports.leaderboard(3), "results cannot be of type int"),
+        (reports.load, "results are loaded from a path, not from DataFrame"),
+        (lambda frame: reports.leaderboard(frame, "coop_ce"), "choices cannot be of type str"),
+        (lambda frame: reports.leaderboard(frame, contrl="gce"), r"no option 'contrl'\. Did you mean 'control'"),
+        (lambda frame: reports.leaderboard(frame, control=None), "--control needs a text, not None"),
+        (lambda frame: reports.leaderboard(frame, margin="half"), "--margin half is not a number"),
+        (lambda frame: reports.leaderboard(frame, methods="gce"), "--methods needs a list of names, not 'gce'"),
+        (lambda frame: reports.leaderboard(frame, methods=[3]), r"--methods needs a list of names, not \[3\]"),
+        (lambda frame: reports.leaderboard(frame, names={"gce": 3}), "--name needs a mapping of names"),
+        (lambda frame: reports.leaderboard(frame, names={"gce": " "}), "--name gce= gives no name"),
+        (lambda frame: reports.leaderboard(frame, where={"domain": "in"}), "--where domain needs a list of values, not 'in'"),
+        (lambda frame: reports.leaderboard(frame, where={"domain": []}), r"--where domain needs a list of values, not \[\]"),
+        (lambda frame: reports.leaderboard(frame, where={"accuracy": [""]}), "It is a number between"),
+        (lambda frame: reports.leaderboard(frame[["label", "accuracy"]]), "the frame lacks the columns"),
+        (lambda frame: reports.leaderboard(frame.assign(accuracy="high")), "'accuracy' holds what is not a number"),
+        (lambda frame: reports.compare(frame, None), "results cannot be of type NoneType"),
+        (lambda frame: reports.answers(frame, "gce", "sce"), "--methods needs a list of names, not 'sce'"),
+        (lambda frame: reports.answers(frame, "gce", ["sec"]), r"rival 'sec' is not among .* Did you mean 'sce'"),
+        (lambda frame: reports.answers(frame, "gce", []), "there is no rival to hold against gce"),
+        (lambda frame: reports.answers(frame.assign(domain=None), "gce", ["sce"]), "no dataset here is said to be in or out"),
+        (lambda frame: reports.answers(frame[frame["rate"] > 0], "gce", ["coop_ce"]), "'zero_shot' is not among"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(sim, call, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        call(sim.simulate(3, 6, 1))
+    assert len(str(caught.value)) < 500
+
+
+def test_loaded_results_are_loaded_already(sim):
+    results = sim.as_results(sim.simulate(1, 1, 1))
+    assert reports.load(results) is results

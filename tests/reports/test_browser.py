@@ -146,19 +146,19 @@ def test_filtering(page):
     assert len(page.run(ROWS)) == 25
 
 
-def test_a_cell_opens_its_runs_with_links_to_their_records(page):
+def test_a_number_opens_its_runs_with_links_to_their_records(page):
     page.run("const s = document.getElementById('setting'); s.value = 2; s.dispatchEvent(new Event('change'))")
-    page.run("document.getElementById('cells').scrollIntoView()")
-    page.click("#matrix tbody tr:nth-child(2) td:nth-child(3) .cell")
+    page.run("document.getElementById('numbers').scrollIntoView()")
+    page.click("#matrix tbody tr:nth-child(2) td:nth-child(3) .behind")
     runs = page.run("return [...document.querySelectorAll('#runs tbody tr')].map(r => [...r.cells].map(c => c.textContent))")
     assert [row[1] for row in runs] == ["1", "2"]
     mean = sum(float(row[2]) for row in runs) / 2
-    shown = page.run("return document.querySelector('.cell[aria-pressed=true]').textContent")
+    shown = page.run("return document.querySelector('.behind[aria-pressed=true]').textContent")
     assert float(shown) == pytest.approx(mean, abs=0.06)
     link = page.run("return document.querySelector('#runs a').href")
     assert link.endswith(f"/results/runs/{runs[0][0]}/record.json")
     assert page.errors() == []
-    page.screenshot("cells")
+    page.screenshot("numbers")
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(page):

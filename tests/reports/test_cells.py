@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import INCOMPLETE, BenchError
-from reports import cells, completeness
+from reports import cells, completeness, labels
 from reports.analysis import analyse
 
 
@@ -80,7 +80,7 @@ def test_the_grid_of_missing_cells_asks_for_them(sim):
     assert grid["datasets"] == ["food"]
     assert grid["seeds"] == [2]
     assert grid["noise"] == {"symmetric": [0.0, 0.25], "pairflip": [0.25]}
-    assert grid["train"] == sim.TRAIN
+    assert grid["train"] == labels.ABSENT | sim.TRAIN
     assert (grid["views"], grid["shots"], grid["backbones"]) == (8, [16], ["embedded"])
 
 

@@ -93,6 +93,10 @@ def test_incomplete_results_exit_4_and_say_what_runs_them(run, stored, sim, tmp_
         (["--select", "test"], "--select cannot be 'test'"),
         (["--margin", "-1"], "--margin -1.0 is not"),
         (["--where", "shots"], "--where 'shots' is not of the form"),
+        (["--name", "gce="], "--name gce= gives no name"),
+        (["--name", "GCE"], "--name 'GCE' is not of the form label=name"),
+        (["--name", "gce=A", "--name", "gce=B"], "--name gce is given twice"),
+        (["--where", "accuracy=high"], "It is a number between"),
         (["--columns", "score,rnk"], "no column 'rnk'. Did you mean 'rank'?"),
     ],
 )
@@ -108,6 +112,12 @@ def test_names_and_columns_are_the_users(run, stored, sim, tmp_path, without_fig
     table = (tmp_path / "out" / "tables" / "leaderboard.md").read_text()
     assert "| method | score | clean |" in table
     assert "| CoOp |" in table
+
+
+def test_a_name_may_hold_an_equals_sign(run, stored, sim, tmp_path, without_figures):
+    path = stored(sim.simulate(2, 3, 2, lrs=(0.002, 0.02)))
+    run("report", path, "--out", tmp_path / "out", "--name", "gce lr=0.002=slow", "--columns", "score")
+    assert "| slow |" in (tmp_path / "out" / "tables" / "leaderboard.md").read_text()
 
 
 def test_compare_exits_5_when_something_got_significantly_worse(run, stored, sim):

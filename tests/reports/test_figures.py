@@ -114,7 +114,7 @@ def test_dose_is_a_line_per_method_over_its_starts(sim):
         one = one.assign(train=[json.dumps(json.loads(text) | {"n_ctx": 4 + i}) if text != "{}" else text for text in one["train"]])
         one = one.assign(start=start, run_id=one["run_id"] + str(i), cell_id=one["cell_id"] + str(i))
         parts.append(one if i == 0 else one[one["method"] != "zero_shot"])
-    analysis = analyse(pd.concat(parts, ignore_index=True), Choices(control="coop_ce n_ctx=4"))
+    analysis = analyse(pd.concat(parts, ignore_index=True), Choices(control="coop_ce from 4 random tokens"))
     drawing = rankings.dose(analysis, report.looks_of(analysis), 5.5)
     (ax,) = drawing.figure.axes
     assert len(ax.get_lines()) == 2

@@ -11,13 +11,13 @@ import pytest
 from bench.errors import BenchError
 from reports import board, evidence, latex, render, tables, wording
 from reports.analysis import Choices, analyse
-from reports.tables import Cell, Table
+from reports.tables import Entry, Table
 
 EVIL = "<script>|[x](y)_*`"
 
 
 def small(label="gce", mark="best"):
-    rows = [(label, [Cell("1.0 ± 0.1", mark), Cell("–")])]
+    rows = [(label, [Entry("1.0 ± 0.1", mark), Entry("–")])]
     return Table("t", "T", f"{tables.TIED}: rule", ["a_b", "c"], rows, pd.DataFrame({"a_b": [1.0]}))
 
 
@@ -44,7 +44,7 @@ def test_each_way_of_writing_names_its_own_look_of_a_tie():
 
 def test_wide_latex_tables_are_split_and_lose_nothing():
     columns = [f"dataset{i}" for i in range(30)]
-    table = Table("t", "T", "C", columns, [("gce", [Cell(f"{i}.5 ± 0.1") for i in range(30)])], pd.DataFrame())
+    table = Table("t", "T", "C", columns, [("gce", [Entry(f"{i}.5 ± 0.1") for i in range(30)])], pd.DataFrame())
     text = latex.column(table)
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
     assert text.count("Method &") > 1
@@ -132,7 +132,7 @@ def test_published_numbers_stand_apart(sim):
     both = pd.concat([frame, published], ignore_index=True)
     assert "nlprompt" not in analyse(both).labels
     table = evidence.published_table(sim.as_results(both))
-    assert table.rows == [("nlprompt (published), arrows", [Cell("88.8")])]
+    assert table.rows == [("nlprompt (published), arrows", [Entry("88.8")])]
     assert evidence.published_table(sim.as_results(frame)) is None
 
 
