@@ -11,13 +11,13 @@ Shapes: R runs, N training samples and B of a batch of each, U rows of a feature
 import copy
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bench.engine.member import Gradient, Member, as_they_are
+from bench.engine.member import Gradient, Member, See
 from methods.base import Batch, Method
 
 HOOKS = ("start", "epoch_start", "batches")  # what stands between a run and its batches
@@ -55,15 +55,20 @@ def row_losses(method: Method, z: Tensor, labels: Tensor) -> Tensor:
     return loss
 
 
-def fold_plain(members: Sequence[Member]) -> list["Fold"]:
-    """Two and more members that are plain, before their start, and alike but for their data."""
+def fold_plain(members: Sequence[Member], seeing: Callable[[Sequence[Member]], See]) -> list["Fold"]:
+    """Two and more members that are plain, before their start, and alike but for their data.
+
+    Args:
+        members: The runs of a stack.
+        seeing: Says what some of them see of their leaves.
+    """
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for place, member in enumerate(members):
-        if is_plain(member.method) and member.spec.train is not None and member.see is as_they_are:
+        if is_plain(member.method) and member.spec.train is not None:
             train, method = member.spec.train, member.method
             alike = (type(method), repr(vars(method)), train.batch_size, train.drop_last)
             groups[(*alike, member.table.data_ptr(), member.table.shape, len(member.rows))].append(place)
-    return [Fold(places, [members[place] for place in places]) for places in groups.values() if len(places) > 1]
+    return [Fold(places, [members[place] for place in places], seeing) for places in groups.values() if len(places) > 1]
 
 
 class _Step(NamedTuple):
@@ -79,10 +84,12 @@ class Fold:
     Args:
         places: Their positions in the stack.
         members: The runs.
+        seeing: Says what some of them see of their leaves.
     """
 
-    def __init__(self, places: list[int], members: list[Member]) -> None:
-        self.places, self.members = places, members
+    def __init__(self, places: list[int], members: list[Member], seeing: Callable[[Sequence[Member]], See]) -> None:
+        self.places, self.members, self.seeing = places, members, seeing
+        self.see = seeing(members)
         self.method = copy.copy(members[0].method)  # which never starts, so it knows no task
         self.apart = copy.deepcopy(members[0].apart)  # no member's own global generators move for what is tried here
         self.given = torch.stack([member.given for member in members])  # [R, N]
@@ -109,6 +116,7 @@ class Fold:
         if len(keep) == len(self.members):
             return
         self.places, self.members = [self.places[i] for i in keep], [self.members[i] for i in keep]
+        self.see = self.seeing(self.members)
         self.given, self.wrong, self.rows = (of[keep] for of in (self.given, self.wrong, self.rows))
         self.steps = [_Step(*(part[keep] for part in step)) for step in self.steps]
 
@@ -116,36 +124,37 @@ class Fold:
         """The epoch's batches as the members would have drawn them alone, by place."""
         return {place: [step.order[run] for step in self.steps] for run, place in enumerate(self.places)}
 
-    def gradient(self, text: Tensor, number: int, epoch: int, measure: bool) -> Gradient:
-        """The members' gradients in a step at their text features [R, C, D] (see `Member.gradient`).
+    def gradient(self, at: Tensor, number: int, epoch: int, measure: bool) -> Gradient:
+        """The members' gradients in a step at their leaves [R, …] (see `Member.gradient`).
 
         Raises:
             Exception: Whatever the loss raises, and NotRowWise: these runs cannot be folded.
         """
         step, table = self.steps[number], self.members[0].table
-        found = self._gradient(text, table.flatten(0, 1)[step.rows].float(), step, measure)
+        found = self._gradient(at.detach(), table.flatten(0, 1)[step.rows].float(), step, measure)
         if not self.seen:
             alone = [
-                member.gradient(text[run : run + 1], step.order[run], epoch, measure=False).at_leaf
+                member.gradient(at[run : run + 1], step.order[run], epoch, measure=False).at_leaf
                 for run, member in enumerate(self.members)
             ]
-            apart = (torch.cat(alone) - found.at_leaf).abs().amax(dim=(1, 2))  # [R]
-            if bool((apart > CLOSE * found.at_leaf.abs().amax(dim=(1, 2))).any()):
+            apart, longest = (of.abs().flatten(1).amax(dim=1) for of in (torch.cat(alone) - found.at_leaf, found.at_leaf))  # [R]
+            if bool((apart > CLOSE * longest).any()):
                 raise NotRowWise("its loss of a sample depends on the others of the batch")
             self.seen = True
         return found
 
-    def _gradient(self, text: Tensor, images: Tensor, step: _Step, measure: bool) -> Gradient:
+    def _gradient(self, at: Tensor, images: Tensor, step: _Step, measure: bool) -> Gradient:
         scale, (runs, size) = self.members[0].scale, step.labels.shape
-        z = (scale * torch.bmm(images, text.mT)).flatten(0, 1).requires_grad_()  # [R · B, C]
+        leaf = at.requires_grad_()
+        text, seen = self.see(leaf, images)
+        z = (scale * torch.bmm(seen, text.mT)).flatten(0, 1)  # [R · B, C]
         loss = row_losses(self.method, z, step.labels.flatten())
-        (at_z,) = torch.autograd.grad(loss, z, torch.full_like(loss, 1 / size))
-        at_z = (scale * at_z).view(runs, size, -1)
-        at_text = torch.bmm(images.mT, at_z).mT  # [R, C, D]; in this order it is autograd's own gradient to the bit
+        (at_leaf,) = torch.autograd.grad(loss, leaf, torch.full_like(loss, 1 / size), retain_graph=measure)
         losses = loss.detach().view(runs, size)
-        finite = at_text.isfinite().flatten(1).all(dim=1) & losses.isfinite().all(dim=1)
+        finite = at_leaf.isfinite().flatten(1).all(dim=1) & losses.isfinite().all(dim=1)
         shares = None
         if measure:
-            noisy = torch.bmm(images.mT, at_z * step.wrong[..., None]).mT
-            shares = torch.stack([(at_text - noisy).flatten(1).norm(dim=1), noisy.flatten(1).norm(dim=1)], dim=1)
-        return Gradient(torch.where(finite[:, None, None], at_text, 0.0), finite, losses.mean(dim=1), shares)
+            (noisy,) = torch.autograd.grad(loss, leaf, step.wrong.flatten() / size)
+            shares = torch.stack([(at_leaf - noisy).flatten(1).norm(dim=1), noisy.flatten(1).norm(dim=1)], dim=1)
+        at_leaf = torch.where(finite.view(-1, *[1] * (at.dim() - 1)), at_leaf, 0.0)
+        return Gradient(at_leaf, finite, losses.mean(dim=1), shares)

@@ -29,8 +29,8 @@ class Learner(Protocol):
     def first(self, member: Member) -> Tensor:
         """A run's first parameters, [K, …]; a method with one context gets the first of what one with several gets."""
 
-    def seeing(self, member: Member, /) -> See:
-        """What a run's method sees of its leaf, its part of what `__call__` gives."""
+    def seeing(self, members: Sequence[Member], /) -> See:
+        """What the methods of runs see of their leaves, their parts of what `__call__` gives."""
 
     def __call__(self, tuned: Tensor, /) -> Tensor:
         """Parameters [S, …] to text features [S, C, D]; those that images pass too stay as they are."""
@@ -74,7 +74,7 @@ class Classifier:
         drawn[0] = 0
         return self.start + CONTEXT_STD * drawn
 
-    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+    def seeing(self, members: Sequence[Member]) -> See:  # noqa: ARG002 - a learner's signature
         """A method sees the text features themselves."""
         return as_they_are
 
@@ -127,13 +127,14 @@ class ClipAdapter(_Direct):
         drawn = 2 * torch.rand(2, self.narrow, self.width, generator=generator) - 1
         return (bounds * drawn)[None].to(self.zero_shot)
 
-    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+    def seeing(self, members: Sequence[Member]) -> See:  # noqa: ARG002 - a learner's signature
         """The template's text features, and adapted images."""
 
         def see(leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-            down, up = leaf[0]
-            adapted = relu(relu(images @ down.T) @ up)
-            return self.zero_shot[None], normalize(self.RATIO * adapted + (1 - self.RATIO) * images, dim=-1)
+            down, up = leaf.unbind(1)  # [R, D/4, D]
+            adapted = relu(relu(images @ down.mT) @ up)
+            text = self.zero_shot.expand(len(leaf), -1, -1)
+            return text, normalize(self.RATIO * adapted + (1 - self.RATIO) * images, dim=-1)
 
         return see
 
@@ -171,14 +172,15 @@ class TipAdapter(_Direct):
         images = member.images
         return self._filled(normalize(images[min(1, len(images) - 1) :].mean(dim=0), dim=1))[None]
 
-    def seeing(self, member: Member) -> See:
+    def seeing(self, members: Sequence[Member]) -> See:
         """Features with the cache behind them, D + N dimensions."""
-        given = one_hot(member.given, len(self.zero_shot.text)).to(self.zero_shot.text)
-        text = torch.cat([self.zero_shot.text, self._filled(given).T], dim=1)[None]
+        template = self.zero_shot.text  # [C, D]
+        given = [self._filled(one_hot(member.given, len(template)).to(template)).T for member in members]  # [C, N]
+        text = torch.stack([torch.cat([template, values], dim=1) for values in given])
 
         def see(leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-            near = torch.exp(self.BETA * (images @ leaf[0].T - 1))
-            return text, torch.cat([images, self.ALPHA / self.zero_shot.scale * near], dim=1)
+            near = torch.exp(self.BETA * (images @ leaf.mT - 1))
+            return text, torch.cat([images, self.ALPHA / self.zero_shot.scale * near], dim=-1)
 
         return see
 

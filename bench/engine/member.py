@@ -34,7 +34,8 @@ class Gradient(NamedTuple):
     shares: Tensor | None  # [R, 2] how long the gradient's parts of clean and of mislabelled samples are, where measured
 
 
-# What a method sees of a run's leaf [K, …] and images [n, D]: text features [K, C, D'] and images [n, D'].
+# What methods see of leaves and images [R, n, D]: text features and images [R, n, D']. Leaves and text features are [R, …] and
+# [R, C, D'] of runs with one context, or [K, …] and [K, C, D'] of one run.
 See = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -116,13 +117,18 @@ class Member:
         )
         self.method.start(task)
 
+    def seen(self, leaf: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the method sees of the leaf and of images [n, D]: text features [K, C, D'] and images [n, D']."""
+        text, images = self.see(leaf, images[None])
+        return text, images[0]
+
     def scores(self, leaf: Tensor, images: Tensor) -> Tensor:
         """Class scores [n, C] of images [n, D]."""
-        return self.method.scores(*self.see(leaf, images), self.scale)
+        return self.method.scores(*self.seen(leaf, images), self.scale)
 
     def logits(self, leaf: Tensor) -> Tensor:
         """The logits of the whole training set on the clean view, [K, N, C]."""
-        text, images = self.see(leaf, self.arrays.clean_view(self.data))
+        text, images = self.seen(leaf, self.arrays.clean_view(self.data))
         return self.scale * images @ text.mT
 
     def measure_start(self, leaf: Tensor) -> None:
@@ -165,7 +171,7 @@ class Member:
         """
         leaf = at.detach().requires_grad_()
         images = torch.stack([self.table[self.rows[index], view] for view in self.views(epoch)]).float()  # [M, B, D]
-        text, seen = self.see(leaf, images.flatten(0, 1))
+        text, seen = self.seen(leaf, images.flatten(0, 1))
         batch = Batch(text, seen.unflatten(0, images.shape[:2]), self.given[index], index, self.scale, epoch, self.draws)
         loss = self.method.loss(batch).float()
         if loss.shape not in {(len(index),), ()}:  # its mean would train on something else without a word

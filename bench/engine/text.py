@@ -82,7 +82,7 @@ class TextFeatures:
         seed, dataset, contexts = member.spec.seed, member.data.card.name, member.method.contexts
         return initial_contexts(self.backbone, self.train, seed, contexts, len(self.prompts.sequences), dataset, self.template)
 
-    def seeing(self, member: Member) -> See:  # noqa: ARG002 - a learner's signature
+    def seeing(self, members: Sequence[Member]) -> See:  # noqa: ARG002 - a learner's signature
         """A method sees the text features themselves."""
         return as_they_are
 

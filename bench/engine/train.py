@@ -146,8 +146,8 @@ class Stack:
         self.optimiser = StackedSGD(self.tuned, self.trains)
         self.epochs = self.trains[0].epochs
         for member in members:
-            member.see = learner.seeing(member)
-        self.folds = fold_plain(members)
+            member.see = learner.seeing([member])
+        self.folds = fold_plain(members, learner.seeing)
 
     def alive(self) -> list[int]:
         """The positions of members that have not failed."""

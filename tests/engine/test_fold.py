@@ -8,10 +8,12 @@ import torch
 
 from bench.engine.arrays import Arrays
 from bench.engine.fold import Rows, fold_plain, is_plain
-from bench.engine.member import Member
+from bench.engine.learners import ClipAdapter, TipAdapter
+from bench.engine.member import Member, as_they_are
 from bench.engine.text import TextFeatures
 from bench.engine.train import Stack
 from bench.engine.zero_shot import ZeroShot
+from bench.spec import MethodSpec
 from methods import registry
 from methods.base import Method
 from tests.engine.conftest import CLASSES, TRAIN, make_spec, make_task, zero_shot_of
@@ -19,13 +21,15 @@ from tests.engine.conftest import CLASSES, TRAIN, make_spec, make_task, zero_sho
 PLAIN = [name for name in registry.names() if registry.load(name).train and is_plain(registry.create(name))]
 
 
-def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, **fields):
+def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, tunes="prompt", **fields):
     """Members of one shard: their features are one table."""
     zero_shot = zero_shot_of(backbone)
     arrays = Arrays(ZeroShot(zero_shot, backbone.scale))
     first = make_task(zero_shot, 0.5)
     tasks = data or [dataclasses.replace(make_task(zero_shot, rate, seed), table=first.table) for seed, rate in enumerate(rates)]
-    return [Member(make_spec(method, seed=seed, **fields), task, arrays) for seed, task in enumerate(tasks)]
+    specs = [make_spec(method, seed=seed, **fields) for seed in range(len(tasks))]
+    specs = [spec.model_copy(update={"method": MethodSpec(name=method, params=spec.method.params, tunes=tunes)}) for spec in specs]
+    return [Member(spec, task, arrays) for spec, task in zip(specs, tasks, strict=True)]
 
 
 def train(backbone, members, folded=True):
@@ -53,7 +57,7 @@ def test_what_is_plain():
 def test_a_folded_gradient_is_each_runs_own_to_the_bit(backbone, name):
     """At whole batches of 32: torch computes what is left over of a vector register by other means (`pow`)."""
     members = members_of(backbone, name, train=TRAIN.model_copy(update={"batch_size": 32}))
-    (fold,) = fold_plain(members)
+    (fold,) = fold_plain(members, lambda _: as_they_are)
     fold.start_epoch(1)
     text = torch.nn.functional.normalize(torch.randn(3, len(CLASSES), 24, generator=torch.Generator().manual_seed(1)), dim=-1)
     found = fold.gradient(text, 0, 1, measure=True)
@@ -73,6 +77,26 @@ def test_folded_runs_end_where_runs_one_by_one_do(backbone, name):
         assert one.history.keys() == other.history.keys()
         for figure, values in one.history.items():
             assert values == pytest.approx(other.history[figure], rel=1e-5)
+
+
+@pytest.mark.parametrize("tunes", ["clip_adapter", "tip_adapter"])
+@pytest.mark.parametrize("rates", [(0.25, 0.5, 0.5), (0.25, 0.5)])
+def test_folded_adapters_end_where_those_one_by_one_do(backbone, tunes, rates):
+    ends = []
+    for folded in (True, False):
+        members = members_of(backbone, "gce", rates, tunes=tunes)
+        zero_shot = members[0].arrays.zero_shot
+        learner = ClipAdapter(zero_shot.text) if tunes == "clip_adapter" else TipAdapter(zero_shot, members)
+        stack = Stack(members, learner, None)
+        assert [len(fold.members) for fold in stack.folds] == [len(rates)]
+        if not folded:
+            stack.folds.clear()
+        ends.append(stack.run(keep_context=True))
+        assert not folded or stack.folds, "found not to be foldable"
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(one.context, other.context, atol=1e-6)
+        assert one.history["grad_noisy"] == pytest.approx(other.history["grad_noisy"], rel=1e-4)
+    assert np.abs(ends[0][0].context - ends[0][1].context).max() > 1e-3
 
 
 def test_a_run_that_turns_nan_leaves_alone(backbone):
