@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from bench.check.cases import NotConforming
 from bench.check.losses import ALWAYS, LOSSES
-from bench.check.training import TRAINING
+from bench.check.training import OF_SHOTS, TRAINING
 from methods import registry
 
 __all__ = ["CHECKS", "Finding", "check", "check_method"]
@@ -24,7 +24,8 @@ class Finding(NamedTuple):
 def check(method: str, name: str) -> Finding:
     """One check of one method."""
     try:
-        if not registry.load(method).train and name not in ALWAYS:
+        found = registry.load(method)
+        if not (found.train or name in ALWAYS or (found.from_shots and name in OF_SHOTS)):
             return Finding(name, "skipped", "the method trains nothing")
         return Finding(name, "ok", CHECKS[name](method))
     except NotConforming as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,13 @@ from bench.engine.arrays import Arrays
 from bench.engine.backbone import load_backbone
 from bench.engine.member import Member
 from bench.engine.outcome import Outcome
-from bench.engine.text import TextFeatures
-from bench.engine.train import Stack
+from bench.engine.train import train_members
 from bench.engine.zero_shot import zero_shot_of
+from bench.errors import BenchError
 from bench.grid import expand_methods
+from bench.plan import versions_of
 from bench.presets import PRESETS
-from bench.spec import NoiseSpec, RunSpec
+from bench.spec import NoiseSpec, RunSpec, Tunes
 from methods import registry
 
 DATASET, BACKBONE = "fashion_mnist", "embedded"  # tuning has much to gain there
@@ -31,15 +33,17 @@ GAIN = 20.0  # points above the random start that count as learning; cross entro
 Alter = Callable[[RunData], RunData]
 
 
-def spec_of(method: str, noise: NoiseSpec, epochs: int, seed: int = 1) -> RunSpec:
-    """A short run of CoOp's protocol: 16 shots, 8 views, from random tokens, where there is most to learn."""
-    train = PRESETS["coop50"].model_copy(update={"epochs": epochs})
+def spec_of(method: str, noise: NoiseSpec, epochs: int, seed: int = 1, tunes: Tunes = "prompt") -> RunSpec:
+    """A short run of CoOp's protocol: 16 shots, 8 views, a prompt from random tokens, where there is most to learn."""
+    trains = registry.load(method).train
+    train = PRESETS["coop50"].model_copy(update={"epochs": epochs}) if trains else None
     base = {"dataset": DATASET, "task": task_digest(DATASET), "backbone": BACKBONE, "views": 8, "shots": 16}
-    return RunSpec(method=expand_methods([method])[0], noise=noise, seed=seed, train=train, **base)
+    spec = expand_methods([{"name": method, "tunes": tunes}])[0]
+    return RunSpec(method=spec, noise=noise, seed=seed, train=train, from_shots=not trains, **base)
 
 
 def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Outcome]:
-    """Train runs as one stack, on data that `alter` may have changed, and keep the learned contexts.
+    """Train runs as one stack, on data that `alter` may have changed, and keep what they learn.
 
     Raises:
         NotConforming: A run failed.
@@ -48,42 +52,55 @@ def train(specs: Sequence[RunSpec], alter: Alter = lambda data: data) -> list[Ou
     zero_shot = zero_shot_of(backbone, card)
     arrays = Arrays(zero_shot)
     members = [Member(spec, alter(data), arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
-    assert specs[0].train is not None
-    features = TextFeatures(backbone, card.class_names, specs[0].train, card.templates[0])
-    outcomes = Stack(members, features, None).run(keep_context=True)
+    outcomes = train_members(backbone, members, keep_context=True)
     for outcome in outcomes:
         if outcome.status == "failed":
             raise NotConforming(f"{outcome.spec.method.name} on {DATASET}: the run fails with {outcome.error}")
     return outcomes
 
 
-def context_of(outcome: Outcome) -> NDArray[np.float32]:
-    """The learned context of a run that kept it."""
-    assert outcome.context is not None
-    return outcome.context
+def left_by(outcome: Outcome) -> NDArray[Any]:
+    """What a run has learned; of one that trains nothing, what it predicts."""
+    left = outcome.predictions if outcome.spec.train is None else outcome.context
+    assert left is not None
+    return left
 
 
 def check_same_seed(name: str) -> str:
     """Two trainings with one seed end in the same context, to the bit."""
-    one, other = (context_of(train([spec_of(name, NOISY, SHORT)])[0]) for _ in range(2))
+    one, other = (left_by(train([spec_of(name, NOISY, SHORT)])[0]) for _ in range(2))
     if not np.array_equal(one, other):
         raise NotConforming("two trainings of one seed end in different contexts; draw from batch.generator and task.generator")
     return f"{SHORT} epochs on {DATASET}, twice: the same context to the bit"
 
 
-def check_stacked(name: str) -> str:
-    """A run trained beside others agrees with the run alone."""
-    spec = spec_of(name, NOISY, SHORT)
-    others = [spec_of("coop_ce", NOISY, SHORT, seed=2), spec_of("gce", NOISY, SHORT)]
-    alone, stacked = context_of(train([spec])[0]), context_of(train([others[0], spec, others[1]])[1])
-    moved = np.abs(alone - context_of(train([spec_of(name, NOISY, 1)])[0])).max()
+def check_stacked(name: str, tunes: Tunes = "prompt") -> str:
+    """A run trained beside others, one of its own method among them, agrees with the run alone."""
+    spec = spec_of(name, NOISY, SHORT, tunes=tunes)
+    others = [spec_of("coop_ce", NOISY, SHORT, 2, tunes), spec_of(name, NOISY, SHORT, 2, tunes)]
+    alone, stacked = left_by(train([spec])[0]), left_by(train([others[0], spec, others[1]])[1])
+    moved = np.abs(alone - left_by(train([spec_of(name, NOISY, 1, tunes=tunes)])[0])).max()
     apart = np.abs(alone - stacked).max()
-    if apart > TOLERANCE * moved:
+    if not apart <= TOLERANCE * moved or moved == 0:
         raise NotConforming(
-            f"alone and beside two other runs its contexts end {apart:.1g} apart (it moves by {moved:.1g}); keep all state in the "
+            f"alone and beside two other runs its {tunes}s end {apart:.1g} apart (they move by {moved:.1g}); keep all state in the "
             "instance, and let no decision hang on the last digit of a float"
         )
-    return f"{SHORT} epochs on {DATASET}, alone and stacked: contexts within {TOLERANCE:.0e} of what they move by"
+    return f"{SHORT} epochs on {DATASET}, alone and stacked: {tunes}s within {TOLERANCE:.0e} of what they move by"
+
+
+def check_learners(name: str) -> str:
+    """What holds of prompts stacked holds of all else that may be tuned; what it cannot tune a plan refuses."""
+    refused = []
+    for tunes in get_args(Tunes)[1:]:
+        try:
+            versions_of(spec_of(name, NOISY, SHORT, tunes=tunes))
+        except BenchError:
+            refused.append(tunes)
+            continue
+        check_stacked(name, tunes)
+    tuned = ", ".join(tunes for tunes in get_args(Tunes)[1:] if tunes not in refused)
+    return f"alone and stacked: {tuned}" + (f"; refused by a plan: {', '.join(refused)}" if refused else "")
 
 
 def check_clean_labels(name: str) -> str:
@@ -96,7 +113,7 @@ def check_clean_labels(name: str) -> str:
         return replace(data, true=np.random.default_rng(0).permutation(data.true))
 
     spec = spec_of(name, NOISY, SHORT)
-    kept, scrambled = (context_of(train([spec], alter)[0]) for alter in (lambda data: data, scramble))
+    kept, scrambled = (left_by(train([spec], alter)[0]) for alter in (lambda data: data, scramble))
     if not np.array_equal(kept, scrambled):
         raise NotConforming('the true labels change what it learns; that needs oracle = "labels" in the class')
     return f"{SHORT} epochs on {DATASET} with scrambled true labels: the same context to the bit"
@@ -105,8 +122,9 @@ def check_clean_labels(name: str) -> str:
 def check_learns(name: str) -> str:
     """It learns where tuning gains much, from clean labels."""
     metrics = train([spec_of(name, CLEAN, LONG)])[0].metrics
-    gain = metrics["accuracy"] - metrics["start"]
-    seen = f"{DATASET}, {LONG} epochs, clean labels: {metrics['accuracy']:.1f} %, at the start {metrics['start']:.1f} %"
+    start = metrics["start" if registry.load(name).train else "zero_shot"]
+    gain = metrics["accuracy"] - start
+    seen = f"{DATASET}, {LONG} epochs, clean labels: {metrics['accuracy']:.1f} %, at the start {start:.1f} %"
     excuse = registry.load(name).learns_little
     if gain < GAIN and not excuse:
         raise NotConforming(f"{seen}; it has to gain {GAIN:g} points, or say in `learns_little` why it cannot")
@@ -116,6 +134,8 @@ def check_learns(name: str) -> str:
 TRAINING: dict[str, Callable[[str], str]] = {
     "same seed": check_same_seed,
     "alone and stacked": check_stacked,
+    "learners": check_learners,
     "clean labels unseen": check_clean_labels,
     "learns": check_learns,
 }
+OF_SHOTS = ("same seed", "clean labels unseen", "learns")  # of these, what is asked of a method that learns from shots untrained

@@ -21,7 +21,7 @@ from bench.data.cards import load_card
 from bench.data.load import load_data
 from bench.devices import devices
 from bench.engine.arrays import Arrays
-from bench.engine.backbone import load_backbone
+from bench.engine.backbone import TextBackbone, load_backbone
 from bench.engine.fold import Fold, fold_plain
 from bench.engine.learners import Classifier, ClipAdapter, Learner, TipAdapter
 from bench.engine.member import Gradient, Member
@@ -30,7 +30,7 @@ from bench.engine.outcome import Outcome, stack_key
 from bench.engine.text import text_features
 from bench.engine.zero_shot import zero_shot_of
 from bench.errors import BenchError
-from bench.spec import RunSpec
+from bench.spec import RunSpec, Tunes
 
 log = logging.getLogger(__name__)
 
@@ -74,27 +74,46 @@ def train_stack(
     zero_shot = zero_shot_of(backbone, card)
     arrays = Arrays(zero_shot)
     members = [Member(spec, data, arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
-    train = specs[0].train
-    if train is None:
-        return [_template(member) for member in members]
+    return train_members(backbone, members, keep_context, max_stack, processes, progress)
+
+
+def train_members(
+    backbone: TextBackbone,
+    members: Sequence[Member],
+    keep_context: bool = False,
+    max_stack: int | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Train runs that hold their data already; as `train_stack`."""
     outcomes: dict[int, Outcome] = {}  # by the member's position
-    for tunes in dict.fromkeys(spec.method.tunes for spec in specs):
-        places = [i for i, spec in enumerate(specs) if spec.method.tunes == tunes]
+    for tunes in dict.fromkeys(member.spec.method.tunes for member in members):
+        places = [i for i, member in enumerate(members) if member.spec.method.tunes == tunes]
         some = [members[i] for i in places]
-        learner: Learner
-        match tunes:
-            case "prompt":
-                learner = text_features(backbone, tuple(card.class_names), train, card.templates[0])
-            case "clip_adapter":
-                learner = ClipAdapter(zero_shot.text)
-            case "tip_adapter":
-                learner = TipAdapter(zero_shot, some)
-            case _:
-                learner = Classifier(zero_shot.text, tunes)
-        parts = _parts(some, learner.max_stack(max_stack, processes))
-        found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
+        learner = _learner(tunes, backbone, some)
+        if learner is None:
+            found = [_template(member) for member in some]
+        else:
+            parts = _parts(some, learner.max_stack(max_stack, processes))
+            found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
         outcomes |= zip(places, found, strict=True)
-    return [outcomes[i] for i in range(len(specs))]
+    return [outcomes[i] for i in range(len(members))]
+
+
+def _learner(tunes: Tunes, backbone: TextBackbone, members: Sequence[Member]) -> Learner | None:
+    """What members tune; None where they train nothing."""
+    train, card, zero_shot = members[0].spec.train, members[0].data.card, members[0].arrays.zero_shot
+    if train is None:
+        return None
+    match tunes:
+        case "prompt":
+            return text_features(backbone, tuple(card.class_names), train, card.templates[0])
+        case "clip_adapter":
+            return ClipAdapter(zero_shot.text)
+        case "tip_adapter":
+            return TipAdapter(zero_shot, members)
+        case _:
+            return Classifier(zero_shot.text, tunes)
 
 
 def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:

@@ -238,7 +238,29 @@ def test_trainings_that_depend_on_each_other(add):
 
     add(Broken)
     assert "end in different contexts" in check("broken", "same seed").reason
-    assert "keep all state in the instance" in check("broken", "alone and stacked").reason
+    for rule in ("alone and stacked", "learners"):
+        assert "keep all state in the instance" in check("broken", rule).reason
+
+
+def test_what_an_untrained_method_makes_of_shots(add, monkeypatch):
+    """Predictions that hang on how often it was asked, and shots that it does not look at."""
+
+    class Broken(Method):
+        __doc__ = Good.__doc__
+        train: ClassVar[bool] = False
+        from_shots: ClassVar[bool] = True
+        asked: ClassVar[list[int]] = []
+
+        def scores(self, text, images, scale):
+            self.asked.append(1)
+            return super().scores(text, images, scale).roll(len(self.asked), dims=0)
+
+    add(Broken)
+    assert "end in different contexts" in check("broken", "same seed").reason
+    monkeypatch.setattr(Broken, "scores", Method.scores)
+    assert check("broken", "same seed").state == check("broken", "clean labels unseen").state == "ok"
+    assert "it has to gain 20 points" in check("broken", "learns").reason
+    assert check("broken", "learners").state == "skipped"
 
 
 def test_a_method_that_peeks_at_the_true_labels(add):

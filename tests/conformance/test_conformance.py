@@ -5,7 +5,7 @@ import torch
 
 from bench.check import CHECKS, check, check_method
 from bench.check.losses import ALWAYS
-from bench.check.training import TRAINING
+from bench.check.training import OF_SHOTS, TRAINING
 from methods import registry
 
 
@@ -29,15 +29,27 @@ def every_case():
     for name in registry.names():
         alike = name not in ALSO_SHORT and row_wise(name)
         for rule in CHECKS:
-            long = rule in TRAINING and (alike or (rule == "learns" and name not in ALSO_SHORT))
+            long = rule in TRAINING and (alike or (rule in ("learners", "learns") and name not in ALSO_SHORT))
             yield pytest.param(name, rule, marks=pytest.mark.long if long else ())
 
 
 @pytest.mark.parametrize(("name", "rule"), list(every_case()))
 def test_registered_methods_conform(name, rule):
     finding = check(name, rule)
-    trained = registry.load(name).train
-    assert finding.state == ("ok" if trained or rule in ALWAYS else "skipped"), finding.reason
+    method = registry.load(name)
+    applies = method.train or rule in ALWAYS or (method.from_shots and rule in OF_SHOTS)
+    assert finding.state == ("ok" if applies else "skipped"), finding.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("coop_ce", "linear_probe, zero_shot_probe, task_residual, clip_adapter, tip_adapter"),
+        ("clap", "linear_probe, zero_shot_probe, task_residual; refused by a plan: clip_adapter, tip_adapter"),
+    ],
+)
+def test_learners_are_checked_where_a_plan_takes_them(name, says):
+    assert check(name, "learners").reason == f"alone and stacked: {says}"
 
 
 def test_findings_come_in_order_for_all_checks():
