@@ -6,24 +6,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bench import cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run `bench ARGS`; gives exit code, stdout and stderr."""
-
-    def run(*args):
-        monkeypatch.setattr("sys.argv", ["bench", *map(str, args)])
-        monkeypatch.setattr(cli, "app", cli.typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None))
-        cli.app.callback()(cli.bench)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
-
 
 @pytest.fixture
 def stored(tmp_path, sim):

@@ -1,6 +1,7 @@
 """One's own runs beside the numbers in print; and the printed numbers that come with the suite."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.engine.outcome import Outcome
 from bench.errors import BenchError
+from bench.grid import Grid
+from bench.plan import make_plan
 from bench.results.exchange import import_published
 from bench.results.frame import load
+from bench.results.store import Store
+from bench.runner.record import build_record
 from reports import reproduction, statistics
 from reports.render import terminal
 
@@ -63,6 +69,50 @@ def test_one_seed_has_no_interval_and_protocols_stay_apart():
 def test_another_setting_is_not_compared(changed):
     with pytest.raises(BenchError, match="no run here has"):
         reproduction.beside_print(pd.concat([runs(60.0, **changed), printed(58.0)]))
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A store with three seeds of GCE on an embedded task, as runs leave them."""
+    store = Store(tmp_path_factory.mktemp("own") / "results")
+    store.prepare()
+    cells = make_plan(Grid(methods=["gce"], datasets=["digits"], noise={"symmetric": [0.5]}, views=2), store).runs
+    for cell, accuracy in zip(cells, (60.0, 62.0, 64.0), strict=True):
+        store.write(build_record(cell, Outcome(cell.spec, "done", {"accuracy": accuracy}), {}))
+    return store.root
+
+
+def papers(path, *rows):
+    path.write_text("method,dataset,backbone,shots,noise,rate,accuracy,epochs,citation\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_the_command_sets_imported_numbers_beside_ones_own(own, run, tmp_path):
+    rows = "GCE,digits,embedded,16,symmetric,0.5,58.5,200,A paper", "GCE,digits,embedded,16,symmetric,0.25,70,,A paper"
+    assert run("import", papers(tmp_path / "papers.csv", *rows), own)[0] == 0
+    code, out, _ = run("reproduce", own, "--json")
+    (row,) = json.loads(out)
+    assert code == 0
+    assert (row["ours"], row["printed"], row["difference"], row["seeds"]) == (62, 58.5, 3.5, 3)
+    assert row["low"] == pytest.approx(62 - stats.t.ppf(0.975, 2) * 2 / np.sqrt(3))
+    assert row["differs"] == "epochs: 50, in print 200; views: 2 in turn, in print a fresh crop per epoch"
+    code, out, _ = run("reproduce", own)
+    assert code == 0
+    assert "+3.5" in out.replace("\n", "")
+    code, _, err = run("reproduce", own, "--where", "dataset=dtd")
+    assert (code, "no run" in err) == (2, True)
+
+
+def test_the_command_says_what_is_missing(run, tmp_path):
+    code, _, err = run("reproduce", tmp_path / "nowhere")
+    assert (code, "no results in" in err) == (2, True)
+    assert (
+        run("import", papers(tmp_path / "papers.csv", "GCE,digits,embedded,16,symmetric,0.5,58.5,,A paper"), tmp_path / "r")[0] == 0
+    )
+    code, _, err = run("reproduce", tmp_path / "r")
+    assert (code, "no run here has the method" in err, "bench import" in err) == (2, True, True)
+    code, _, err = run("import", papers(tmp_path / "bad.csv", "GCE,digits,embedded,16,symmetric,0.5,many,,A paper"), tmp_path / "b")
+    assert (code, "line 2" in err, (tmp_path / "b").exists()) == (2, True, False)
 
 
 def test_the_printed_numbers_keep_their_sources(tmp_path):
