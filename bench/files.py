@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import os
+import re
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+ASIDE = re.compile(r"\.[0-9a-f]{32}\.tmp")  # what a file is called while it is being written
 
 
 def resolved(path: str | Path) -> Path:

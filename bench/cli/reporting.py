@@ -71,11 +71,14 @@ def _curves(path: Path | None) -> "DataFrame | None":
     return curves
 
 
-def _say_passed_over(*loaded: "Results") -> None:
-    """Name what could not be read of the results."""
-    for results in loaded:
-        for damaged in results.passed_over:
-            say(f"passed over: {damaged}", err=True)
+def _load(path: Path) -> "Results":
+    """The results of a path; what could not be read of them is named at once, as whatever follows may be due to it."""
+    from bench.results.frame import load
+
+    loaded = load(path)
+    for damaged in loaded.passed_over:
+        say(f"passed over: {damaged}", err=True)
+    return loaded
 
 
 def report(
@@ -107,7 +110,6 @@ def report(
     as_json: bool = typer.Option(False, "--json", help="Print the leaderboard as JSON."),
 ) -> None:
     """Tables, figures, statistics and a page from stored runs."""
-    from bench.results.frame import load
     from reports import render
     from reports.analysis import Choices, analyse
     from reports.board import checked_columns
@@ -122,7 +124,7 @@ def report(
     layout = Layout(_listed(datasets), _numbers("--rates", rates), digits, spread, text_width)  # type: ignore[arg-type]  # so does it
     command = shlex.join(["bench", *sys.argv[1:]])
     extras = Extras(shown, pairs, _curves(curves), command, results, width, tuple(_listed(formats)), layout)
-    loaded = load(results)
+    loaded = _load(results)
     try:
         analysis = analyse(loaded.frame, choices)
     except IncompleteError as error:
@@ -141,7 +143,6 @@ def report(
         console().print(render.terminal(table))
     for line in made.headline:
         console().print(shown_text(line), markup=False, highlight=False)
-    _say_passed_over(loaded)
     for note in analysis.notes:
         say(f"note: {note}", err=True)
     say(f"report: {made.folder}", err=True)
@@ -157,10 +158,9 @@ def compare(
     """Compare two result sets, cell by cell. Exit code 5 when a method got significantly worse."""
     import json
 
-    from bench.results.frame import load
     from reports import comparison, render
 
-    loaded = load(a), load(b)
+    loaded = _load(a), _load(b)
     found = comparison.compare(*loaded, margin, key_values("--where", where))
     if as_json:
         rows = json.loads(found.methods.reset_index().to_json(orient="records"))
@@ -169,7 +169,6 @@ def compare(
         console().print(render.terminal(comparison.comparison_table(found)))
         for line in found.changes or ["nothing changed in the specification of these cells"]:
             say(line)
-    _say_passed_over(*loaded)
     for note in found.notes:
         say(f"note: {note}", err=True)
     if found.worse:
@@ -183,13 +182,11 @@ def reproduce(
     as_json: bool = JSON,
 ) -> None:
     """One's own runs beside the published numbers that were imported, and what in the protocols differs."""
-    from bench.results.frame import load
     from reports import cells, render, reproduction
 
-    loaded = load(results)
+    loaded = _load(results)
     found = reproduction.beside_print(cells.where(loaded.frame, key_values("--where", where)))
     if as_json:
         say(found.to_json(orient="records"))
     else:
         console().print(render.terminal(reproduction.reproduction_table(found)))
-    _say_passed_over(loaded)

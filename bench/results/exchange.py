@@ -42,8 +42,10 @@ def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
         The manifest.
 
     Raises:
-        BenchError: No grid of this name was run into the store.
+        BenchError: No grid of this name was run into the store, or `out` is the store.
     """
+    if out == source:
+        raise BenchError(f"{out} is the results folder itself.", "Name another folder with --out.")
     grids = Store(source).grids()
     if grid and grid not in grids:
         raise BenchError(f"no grid '{grid}' was run into {source}.", nearest(grid, grids))
@@ -54,9 +56,9 @@ def export_results(source: Path, out: Path, grid: str = "") -> dict[str, Any]:
         table = table.filter(pc.is_in(table["run_id"], pa.array(grids[grid]["run_ids"], pa.string())))
     histories = pa.array([_rounded(text) for text in table["history"].to_pylist()], pa.string())
     table = table.set_column(table.schema.get_field_index("history"), "history", histories)
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "results.parquet"
-    pq.write_table(table, path, compression="zstd", compression_level=19)
+    with replacing(path) as aside:
+        pq.write_table(table, aside, compression="zstd", compression_level=19)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "sha256": sha256(path),

@@ -239,7 +239,7 @@ def load(path: str | Path | Results) -> Results:
     18
 
     Raises:
-        BenchError: There are none, an export was altered, or they were written by a newer version.
+        BenchError: There are none, all are damaged, an export was altered, or they were written by a newer version.
     """
     if isinstance(path, Results):
         return path
@@ -248,13 +248,18 @@ def load(path: str | Path | Results) -> Results:
     path = Path(path)
     exported = path / "results.parquet" if path.is_dir() else path
     passed_over: list[str] = []
-    if exported.is_file():
+    if any((path / part).is_dir() for part in ("runs", "failed")):
+        found = _index(Store(path), passed_over)
+    elif exported.is_file():
         _check_manifest(exported)
-        table = _read(exported)
-    elif any((path / part).is_dir() for part in ("runs", "failed", "published")):
-        table = pa.concat_tables([_index(Store(path), passed_over), *_published(path, passed_over)])
+        found = _read(exported)
+    elif (path / "published").is_dir():
+        found = SCHEMA.empty_table()
     else:
         raise BenchError(f"no results in {path}.", "Name a results folder (bench run --out) or an exported .parquet file.")
+    table = pa.concat_tables([found, *_published(path, passed_over)])
+    if passed_over and not table.num_rows:
+        raise BenchError(f"all results in {path} are damaged: {passed_over[0]}", f"`bench store verify {path}` names all that are.")
     return Results(table.select(COLUMNS).to_pandas(), table, tuple(passed_over))
 
 

@@ -29,13 +29,18 @@ from bench.results.schema import SCHEMA_VERSION
 Record = dict[str, Any]
 RUN_ID = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
 ATTEMPT = re.compile(RUN_ID.pattern + r"\.[1-9][0-9]*")
-FILES = {  # what the files in the store's other folders are called
-    "claims": re.compile(rf"{RUN_ID.pattern}|.+\.(owner|new)"),
+CONTENTS = {  # of the store's folders: what is called so is the store's own
+    "runs": RUN_ID,
+    "failed": ATTEMPT,
     "tmp": re.compile(rf"({RUN_ID.pattern}|probe)-[0-9a-f]+"),
+    "claims": re.compile(rf"{RUN_ID.pattern}|.+\.(owner|new)"),
+    "grids": re.compile(r".+\.json"),
+    "logs": re.compile(r".+\.log"),
     "published": re.compile(r".+\.parquet"),
     "slurm": re.compile(r"jobs\.jsonl|[0-9].*|\.?submission_file_.*|.*\.pkl"),
 }
-OWN = ("runs", "failed", "tmp", "claims", "grids", "logs", "slurm", "published", "slurm/jobs.jsonl")
+OWN = (*CONTENTS, "slurm/jobs.jsonl")
+BESIDE = ("index.parquet", "index.sha256", "report")  # what else may lie there
 
 
 def digest_of(record: Record) -> str:
@@ -44,12 +49,12 @@ def digest_of(record: Record) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def named(folder: Path, name: re.Pattern[str], *, stray: bool = False) -> set[str]:
-    """The real folders in a folder whose names are of a form; or, with `stray`, all else that lies there."""
+def named(folder: Path, name: re.Pattern[str]) -> set[str]:
+    """The real folders in a folder whose names are of a form."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {item.name for item in entries if (item.is_dir(follow_symlinks=False) and bool(name.fullmatch(item.name))) != stray}
+        return {item.name for item in entries if item.is_dir(follow_symlinks=False) and name.fullmatch(item.name)}
 
 
 def _sync(path: Path, data: bytes) -> None:
@@ -147,12 +152,25 @@ class Store:
         return {name.partition(".")[0] for name in named(self.failed, ATTEMPT)} - self.done()
 
     def strays(self) -> list[Path]:
-        """What lies in the store's folders and is none of its own: among the runs what is not named as one, or is a link."""
-        places = ((self.runs, RUN_ID), (self.failed, ATTEMPT))
-        found = [folder / name for folder, form in places for name in named(folder, form, stray=True)]
-        for folder, form in FILES.items():
-            found += [path for path in (self.root / folder).glob("*") if not form.fullmatch(path.name)]
+        """What lies in the store and is none of its own: by its name, or as it is a link, or a file for a folder or the reverse."""
+        found = [path for path in self.root.glob("*") if path.name not in {*CONTENTS, *BESIDE}]
+        found += [path for name in CONTENTS if (path := self.root / name).exists() and not path.is_dir()]
+        for folder, form in CONTENTS.items():
+            for path in (self.root / folder).glob("*"):
+                kind = path.is_dir() if folder in ("runs", "failed") else path.is_file() or folder == "tmp"
+                if not (form.fullmatch(path.name) and kind) or path.is_symlink():
+                    found.append(path)
         return sorted(found)
+
+    def jobs(self, scheduler: str) -> list[list[str]]:
+        """The jobs that every line of a scheduler's `jobs.jsonl` notes; [] of a line that says nothing of jobs."""
+        path, found = self.root / scheduler / "jobs.jsonl", list[list[str]]()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+            try:
+                found.append([str(job) for job in json.loads(line)["jobs"]])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                found.append([])
+        return found
 
     def grids(self) -> dict[str, dict[str, Any]]:
         """What `bench run` was asked for, by the grid's name; files that say nothing of the kind are passed over."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.files import sha256
+from bench.files import ASIDE, sha256
 from bench.results.frame import damaged_tables, row
 from bench.results.schema import check_row
 from bench.results.store import ATTEMPT, Store, digest_of, named, read_record
@@ -25,6 +25,8 @@ def verify(store: Store) -> list[str]:
         problems += _verify_run(store.failed / name, name.partition(".")[0], {})
     problems += damaged_tables(store, digests)
     problems += [f"{path}: not the store's own; it is passed over" for path in store.strays()]
+    empty = [line for line, jobs in enumerate(store.jobs("slurm"), 1) if not jobs]
+    problems += [f"{store.root}/slurm/jobs.jsonl: line {line} names no job; it is passed over" for line in empty]
     grids = {path for path in (store.root / "grids").glob("*") if path.suffix != ".json" or path.stem not in store.grids()}
     return problems + [f"{path}: not what `bench run` was asked for; it is passed over" for path in sorted(grids)]
 
@@ -41,9 +43,14 @@ def _verify_run(folder: Path, run_id: str, digests: dict[str, str]) -> list[str]
     problems = []
     if not record["run_id"] == identity == run_id:
         problems.append(f"{folder}: its specification and versions belong to run {identity}")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            problems.append(f"{path}: a link to {path.readlink()}, not a file of the store")
+        elif path.name not in {"record.json", *files}:
+            problems.append(f"{path}: not named in the run's record")
     for name, expected in files.items():
         path = folder / name
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             problems.append(f"{path}: missing")
         elif sha256(path) != expected:
             problems.append(f"{path}: altered or truncated (its SHA-256 differs from the record's)")
@@ -64,9 +71,15 @@ def superseded(store: Store) -> list[str]:
 
 
 def leftovers(store: Store) -> list[Path]:
-    """What crashes have left in tmp/, and failed attempts of runs that are done since."""
+    """What crashes have left in tmp/ and of files being written, and failed attempts of runs that are done since."""
     now, done = time.time(), store.done()
-    old = [path for path in store.tmp.glob("*") if now - path.lstat().st_mtime > LEFTOVER]
+    begun = [
+        path
+        for folder in (".", "grids", "published")
+        for path in (store.root / folder).glob(".*.tmp")
+        if ASIDE.fullmatch(path.name)
+    ]
+    old = [path for path in (*store.tmp.glob("*"), *begun) if now - path.lstat().st_mtime > LEFTOVER]
     return sorted(old + [store.failed / name for name in named(store.failed, ATTEMPT) if name.partition(".")[0] in done])
 
 

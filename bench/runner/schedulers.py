@@ -1,6 +1,5 @@
 """Schedulers of clusters. One is a class behind a name: another (PBS, LSF) is a file like slurm.py and an entry of `SCHEDULERS`."""
 
-import contextlib
 import json
 import time
 from collections import Counter
@@ -96,12 +95,7 @@ def note_jobs(root: Path, name: str, ids: Iterable[str]) -> None:
 
 def noted_jobs(root: Path, name: str) -> list[str]:
     """All jobs that were ever submitted to a scheduler for a store."""
-    path, jobs = root / name / "jobs.jsonl", list[str]()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is none of ours says nothing of jobs
-            jobs += map(str, json.loads(line)["jobs"])
-    return jobs
+    return [job for jobs in Store(root).jobs(name) for job in jobs]
 
 
 def queued(root: Path) -> Counter[str]:

@@ -10,6 +10,7 @@ import pytest
 from bench.errors import BenchError
 from bench.results import frame as results
 from bench.results import upkeep
+from bench.results.exchange import export_results, import_published
 from bench.results.store import OWN, Store, digest_of
 from bench.runner.claims import Claims, running
 from bench.runner.schedulers import noted_jobs
@@ -119,7 +120,60 @@ def test_stray_files_stop_no_command_and_are_named(store):
         "published/.ipynb_checkpoints",
     ):
         assert name in problems
-    assert "jobs.jsonl" not in problems
+    assert "jobs.jsonl: line 1" not in problems
+    assert "jobs.jsonl: line 2 names no job" in problems
+    assert "jobs.jsonl: line 3" in problems
+
+
+def test_whatever_is_not_the_stores_own_is_named(store, tmp_path):
+    """Links, files where folders belong and the reverse, what lies beside: the store is read all the same."""
+    one, two, three = sorted(store.done())[:3]
+    for name in ("record.json", "predictions.npy"):  # the very bytes, but elsewhere
+        (store.runs / one / name).rename(tmp_path / name)
+        (store.runs / one / name).symlink_to(tmp_path / name)
+    (store.runs / two / "notes.txt").write_text("mine")
+    (store.root / "todo.txt").write_text("mine")
+    (store.root / "claims").write_text("a file")
+    (store.root / "published" / "numbers.parquet").mkdir(parents=True)
+    store.tmp.rmdir()
+    store.tmp.write_text("a file")
+    found = "\n".join(upkeep.verify(store))
+    for name in (f"{one}/record.json: a link", f"{one}/predictions.npy: a link", f"{two}/notes.txt", "todo.txt", "claims", "tmp:"):
+        assert name in found
+    assert "numbers.parquet: not the store's own" in found
+    assert three not in found
+    assert len(results.load(store.root).frame) == 5
+
+
+def test_what_a_kill_leaves_of_a_file_being_written_goes_with_gc(store):
+    (store.root / "grids").mkdir()
+    names = [store.root / "grids" / f".{'0' * 32}.tmp", store.root / f".{'1' * 32}.tmp", store.root / ".mine.tmp"]
+    for path in names:
+        path.touch()
+        os.utime(path, (0, 0))
+    assert upkeep.sweep(store) == 2
+    assert [path.exists() for path in names] == [False, False, True]
+
+
+def test_a_store_of_damaged_runs_alone_says_so_and_how_to_find_them(store):
+    for folder in [*store.runs.iterdir(), *store.failed.iterdir()]:
+        (folder / "record.json").write_text("{")
+    with pytest.raises(BenchError, match=r"all results in .* are damaged: .*record\.json is damaged.*`bench store verify"):
+        results.load(store.root)
+
+
+def test_imported_numbers_are_seen_beside_an_export_and_an_export_never_hides_a_store(store, tmp_path):
+    out = tmp_path / "out"
+    export_results(store.root, out)
+    (tmp_path / "printed.csv").write_text("method,dataset,accuracy,citation\nGCE,digits,93,somebody\n")
+    import_published(tmp_path / "printed.csv", out)
+    assert sorted(set(results.load(out).frame["source"])) == ["published", "run"]
+    with pytest.raises(BenchError, match="results folder itself"):
+        export_results(store.root, store.root)
+    (out / "results.parquet").rename(store.root / "results.parquet")
+    (store.runs / min(store.done()) / "record.json").write_text("{")
+    (store.root / "index.parquet").unlink()
+    assert len(results.load(store.root).passed_over) == 1  # of the store, not of the export
 
 
 def test_a_damaged_failure_is_listed_all_the_same(store):
