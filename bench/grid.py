@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from bench.backbones.description import check_name
 from bench.data.cards import card_paths, find_card
 from bench.data.noise import check_rate
 from bench.data.task import task_digest
@@ -248,6 +249,8 @@ def _cells(grid: Grid) -> Iterator[RunSpec]:
     """Every combination, before exclusions. A method that learns from no shot is one cell per dataset and backbone."""
     trains, noises = expand_train(grid.preset, grid.train), expand_noise(grid.noise)
     methods, datasets = expand_methods(grid.methods, grid.preset), expand_datasets(grid.datasets)
+    for backbone in grid.backbones:
+        check_name(backbone)
     settings = len(grid.backbones) * len(grid.shots) * len(noises) * len(grid.seeds) * len(trains)
     _limit(len(methods) * len(datasets) * settings)
     for method, dataset, backbone in itertools.product(methods, datasets, grid.backbones):

@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -61,10 +62,13 @@ def register(name: str) -> Callable[[type[_M]], type[_M]]:
     >>> del _classes["margin"]
 
     Raises:
-        MethodNameError: Another class holds that name already, or a method of this folder or an entry point, loaded or not.
+        MethodNameError: It cannot name a method, or another class holds that name already, a method of this folder or an entry
+            point, loaded or not.
     """
 
     def add(cls: type[_M]) -> type[_M]:
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise MethodNameError(f"{name!r} cannot name a method; letters, digits, '_', '.', '+' and '-' make a name")
         held = _classes.get(name)
         if held is not None and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
             raise MethodNameError(f"method name '{name}' is taken by {held.__module__}.{held.__qualname__}; choose another")

@@ -89,6 +89,8 @@ def test_exclusions_say_which_rule_and_match_globs(card):
         ({"methods": [{"name": "gce", "q": []}]}, "empty"),
         ({"methods": [{"name": "clipcleaner", "base": "gcee"}]}, "gce"),
         ({"datasets": ["no_such_*"]}, "no_such_"),
+        ({"datasets": ["../alpha"]}, "no dataset is called '../alpha'"),
+        ({"backbones": ["embedded", "../x"]}, "'../x' cannot name a backbone"),
         ({"noise": {"symetric": [0.5]}}, "symmetric"),
         ({"noise": {"symmetric": [50.0]}}, "[0, 1]"),
         ({"noise": {"symmetric": []}}, "no rate"),

@@ -4,6 +4,7 @@ A slug names the features' folder and is a run's `backbone`: "embedded", "ViT-B-
 lies in `<features>/backbones/<slug>.json`, so a run finds the text tower of the features it computes on.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
 
 EMBEDDED = "embedded"
+SLUG = re.compile(r"[A-Za-z0-9][\w.@-]*")
 
 
 class Preprocess(Frozen):
@@ -30,7 +32,7 @@ class Preprocess(Frozen):
 class Description(Frozen):
     """A model of open_clip, the settings that belong to its weights, and where they lie."""
 
-    slug: str = Field(pattern=r"^[A-Za-z0-9][\w.@-]*$")  # it names a folder
+    slug: str = Field(pattern=f"^{SLUG.pattern}$")  # it names a folder
     model: str  # open_clip's name, or "local-dir:<folder>"
     pretrained: str = ""  # open_clip's tag whose settings these are; "" where none was named
     weights: str  # absolute path of the weights file
@@ -82,6 +84,7 @@ def local_backbone(slug: str, folder: Path, known: str = "") -> Description:
         message = f"{config} does not describe a model of open_clip ({error!r})."
         raise BenchError(message, 'It holds {"model_cfg": {"embed_dim", "vision_cfg", "text_cfg"}, …}.') from error
     merges = sorted(folder.glob("bpe*.txt.gz"))
+    check_name(slug)
     return Description(
         slug=slug,
         model=f"local-dir:{folder}",
@@ -96,7 +99,19 @@ def local_backbone(slug: str, folder: Path, known: str = "") -> Description:
     )
 
 
+def check_name(slug: str) -> None:
+    """Whether a text can be a slug, which names files and folders.
+
+    Raises:
+        BenchError: It cannot.
+    """
+    if not SLUG.fullmatch(slug):
+        hint = "A letter or digit, then letters, digits, '.', '_', '@' and '-' make a name (--slug)."
+        raise BenchError(f"'{slug}' cannot name a backbone.", hint)
+
+
 def _description(slug: str) -> Path:
+    check_name(slug)
     return features_root() / "backbones" / f"{slug}.json"
 
 

@@ -14,7 +14,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg
 
 from bench.backbones.checkpoint import read_checkpoint
-from bench.backbones.description import FOLDER_WEIGHTS, Description, Preprocess, check_weights, local_backbone
+from bench.backbones.description import FOLDER_WEIGHTS, Description, Preprocess, check_name, check_weights, local_backbone
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.files import resolved, sha256
 from bench.hub import endpoint, told
@@ -51,8 +51,8 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         BenchError: Unknown model or tag, a missing weights file, weights that are not on this machine or are not what the tag says,
             or a text side that cannot be used.
     """
-    if slug and not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", slug):
-        raise BenchError(f"'{slug}' cannot name a backbone.", "Letters, digits, '.', '_', '@' and '-' make a name.")
+    if slug:
+        check_name(slug)
     if model.startswith(("local-dir:", "hf-hub:")):
         if tag or weights:
             raise BenchError(f"{model} has its own weights and settings.", "Leave --pretrained and --weights out.")

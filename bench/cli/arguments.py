@@ -25,6 +25,23 @@ JSON = typer.Option(False, "--json", help="Print JSON.")
 PLUGIN = path_option([], "--plugin", help="A Python file that registers methods; may be repeated.")
 
 
+def refuse(context: typer.Context, where: str, *names: str) -> None:
+    """Refuse options that were given though nothing would come of them.
+
+    Args:
+        context: The command's.
+        where: Why they mean nothing, such as "under --on here".
+        names: Their parameters' names.
+
+    Raises:
+        BenchError: One of them was given.
+    """
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source is not None and source.name == "COMMANDLINE":
+            raise BenchError(f"{option.opts[0]} has no meaning {where}.", "Leave it out.")
+
+
 def pairs(option: str, texts: list[str]) -> dict[str, list[str]]:
     """`key=value` texts as a mapping from keys to all their values.
 

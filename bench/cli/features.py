@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from bench.cli.arguments import DEVICE, JSON, path_option
+from bench.cli.arguments import DEVICE, JSON, path_option, refuse
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
 from bench.output import say
@@ -37,17 +37,22 @@ SLUG = typer.Option("", help="What grids call the backbone. Default: MODEL@PRETR
 SHOWN = 20  # names that a message lists
 
 
-def _backbone(model: str, pretrained: str, weights: Path | None, slug: str, *, download: bool = False) -> "Description":
+def _backbone(
+    context: typer.Context, model: str, pretrained: str, weights: Path | None, slug: str, *, download: bool = False
+) -> "Description":
     """The backbone that the options name."""
     from bench.backbones.description import check_slug, describe, known_backbones
     from bench.backbones.weights import assumed, resolve
 
     if weights is None and not pretrained and not model.startswith(("local-dir:", "hf-hub:")):
         if model in known_backbones():
+            refuse(context, f"beside '{model}', which is a slug already", "slug", "download")
             return describe(model)
         model, _, pretrained = model.partition("@")
         if not pretrained:
             raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
+    if weights is not None or model.startswith(("local-dir:", "hf-hub:")):
+        refuse(context, "where the weights are a file", "download")
     chosen = resolve(model, pretrained, weights, slug, download=download)
     if said := assumed(chosen):
         say(said, err=True)
@@ -100,11 +105,12 @@ def _tell(made: "Prepared") -> None:
     if made.left_out:
         listed = "".join(f"\n  {path}: {why}" for path, why in list(made.left_out.items())[:SHOWN])
         more = f"\n  and {len(made.left_out) - SHOWN} more" if len(made.left_out) > SHOWN else ""
-        say(f"{len(made.left_out)} files below {made.images} are left out:{listed}{more}", err=True)
+        say(f"{len(made.left_out)} files or folders below {made.images} are left out:{listed}{more}", err=True)
 
 
 @app.command()
 def extract(
+    context: typer.Context,
     card: str = CARD,
     images: Path | None = IMAGES,
     split: Path | None = SPLIT,
@@ -138,6 +144,10 @@ def extract(
     """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
     if bool(card) == (folder is not None):
         raise BenchError("name either a dataset or --folder DIR.", "bench features extract caltech101 …, or --folder DIR.")
+    if card:
+        refuse(context, "beside a dataset, only with --folder", "name", "template", "make_test")
+    if grid or everything:
+        refuse(context, f"beside {'--grid' if grid else '--all'}", "shots", "seeds", "noise")
     asked, noises, views = _asked(grid, noise, views)
     if card:
         from bench.data.cards import load_card
@@ -146,7 +156,7 @@ def extract(
     from bench.devices import devices
 
     first = devices(device)[0]
-    chosen = _backbone(backbone, pretrained, weights, slug, download=download)
+    chosen = _backbone(context, backbone, pretrained, weights, slug, download=download)
 
     from bench.data.cards import load_card
     from bench.data.task import needed_images
@@ -204,6 +214,7 @@ def verify(
 
 @app.command("import")
 def import_(
+    context: typer.Context,
     card: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
     train: Path = path_option(
         ..., "--train", help="Dump of the training images: .npz, .pt, .parquet, or a folder of clip-retrieval."
@@ -223,7 +234,7 @@ def import_(
     from bench.prepare.dataset import prepare, register
     from bench.prepare.dumps import import_dump, order_rows, read_dump
 
-    chosen = _backbone(backbone, pretrained, weights, slug)
+    chosen = _backbone(context, backbone, pretrained, weights, slug)
     made = prepare(load_card(card), "", images, split, labels, encode=False)
     _tell(made)
     given = {part: resolved(path) for part, path in (("train", train), ("val", val), ("test", test)) if path is not None}

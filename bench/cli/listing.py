@@ -5,7 +5,7 @@ import json
 
 import typer
 
-from bench.cli.arguments import JSON
+from bench.cli.arguments import JSON, refuse
 from bench.errors import BenchError, nearest
 from bench.output import say
 
@@ -21,6 +21,10 @@ def methods(
     if name:
         if name not in known:
             raise BenchError(f"no method is called '{name}'.", nearest(name, known))
+        if as_json:
+            found = known[name]._asdict() | {"parameters": defaults(name), "text": inspect.getdoc(load(name))}
+            say(json.dumps(found))
+            return
         shown = ", ".join(f"{key} = {value!r}" for key, value in defaults(name).items()) or "none"
         say(f"{name}\n\n{inspect.getdoc(load(name))}\n\nHyper-parameters: {shown}")
     elif as_json:
@@ -45,12 +49,15 @@ def datasets(as_json: bool = JSON) -> None:
 
 
 def backbones(
+    context: typer.Context,
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     as_table: bool = typer.Option(False, "--table", help="Print the Markdown table of datasets/README.md."),
 ) -> None:
     """List open_clip's models: on which prompts are tuned, by which path, and on which not and why."""
     from bench.backbones.survey import survey, table
 
+    if as_table:
+        refuse(context, "beside --table", "as_json")
     found = survey()
     if as_json:
         say(json.dumps([item._asdict() for item in found]))

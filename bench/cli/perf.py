@@ -4,11 +4,12 @@ import json
 
 import typer
 
-from bench.cli.arguments import JSON
+from bench.cli.arguments import JSON, refuse
 from bench.output import say
 
 
 def perf(
+    context: typer.Context,
     threads: int = typer.Option(1, "--threads", help="Threads of torch."),
     repeats: int = typer.Option(5, "--repeats", min=1, help="Timed rounds; medians are printed."),
     device: str = typer.Option("cpu", "--device", help="cpu; or cuda, for the embedded tower alone."),
@@ -20,6 +21,8 @@ def perf(
 
     timing.check_threads(threads)
     used = devices(device)[0]
+    if used != "cpu":
+        refuse(context, f"on {used}: CoOp's step is timed on the CPU alone", "repeats")
     backbone = timing.random_backbone()
     lines = []
     for case in timing.CASES if used == "cpu" else ():

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.cli.arguments import DEVICE, JSON, PLUGIN, load_plugins, pairs, path_argument, path_option
+from bench.cli.arguments import DEVICE, JSON, PLUGIN, load_plugins, pairs, path_argument, path_option, refuse
 from bench.devices import check_name
 from bench.errors import INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.files import resolved
@@ -47,12 +47,16 @@ def plan(
 ) -> None:
     """Show what a grid asks for, what is done of it, and what is to run. Nothing is written."""
     from bench.grid import read_grid
+
+    load_plugins(plugin)
+    _plan(read_grid(grid), out, as_json, retry_failed=retry_failed, part=_part(shard))
+
+
+def _plan(asked: "Grid", out: Path | None, as_json: bool, **options: Any) -> None:
     from bench.plan import describe, make_plan
     from bench.results.store import Store
 
-    load_plugins(plugin)
-    asked = read_grid(grid)
-    made = make_plan(asked, Store(_root(out, asked)), retry_failed=retry_failed, part=_part(shard))
+    made = make_plan(asked, Store(_root(out, asked)), **options)
     if as_json:
         say(json.dumps(describe(made)))
     else:
@@ -79,6 +83,7 @@ def show(made: "Plan") -> None:
 
 
 def run(
+    context: typer.Context,
     grid: Path = GRID,
     out: Path | None = OUT,
     plugin: list[Path] = PLUGIN,
@@ -99,14 +104,20 @@ def run(
     wait: bool = typer.Option(False, "--wait", help="On a cluster: wait for the jobs, and submit again what they left."),
 ) -> int:
     """Run what is missing of a grid. Starting again continues."""
-    if dry_run:
-        plan(grid, out, plugin, shard, retry_failed, as_json)
-        return OK
     from bench.grid import read_grid
+    from bench.plan import STACK
     from bench.runner.run import run_grid
 
+    if on == "here":
+        refuse(context, "under --on here", "shards", "option", "wait")
+    else:
+        refuse(context, f"under --on {on}, where every job takes its part", "shard", "workers", "stack", "stall", "as_json")
     load_plugins(plugin)
     asked = read_grid(grid)
+    if dry_run:
+        _plan(asked, out, as_json, retry_failed=retry_failed, part=_part(shard), stack=stack or STACK,
+              workers=(workers or 1) if on == "here" else shards)  # fmt: skip
+        return OK
     root = _root(out, asked)
     asked_of = {key.replace("-", "_"): values[-1] for key, values in pairs("--option", option).items()}
     if on != "here":
@@ -117,8 +128,6 @@ def run(
         check_name(device)
         job = ShardJob(asked, root, _minutes(asked_of), tuple(plugin), device, keep_context, retry_failed)
         return _on_cluster(cluster, job, shards, asked_of, wait)
-    if asked_of:
-        raise BenchError("--option has no meaning under --on here.", "Write --on slurm, or leave it out.")
     summary = run_grid(
         asked, root, plugins=plugin, device=device, workers=workers, part=_part(shard), stack=stack, keep_context=keep_context,
         retry_failed=retry_failed, stall=stall, style="json" if as_json else "auto",

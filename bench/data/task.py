@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.backbones.description import EMBEDDED, describe
+from bench.backbones.description import EMBEDDED, check_name, describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
 from bench.data.noise import Labels, protocol_of, realised_rate
@@ -98,6 +98,7 @@ def task_digest(dataset: str) -> str:
 
 def features_folder(dataset: str, backbone: str) -> Path:
     """Where a dataset's features of a backbone lie: beside the card where it ships them, else in the user's cache."""
+    check_name(backbone)
     card = load_card(dataset)
     root = find_card(dataset).parent / card.features if card.features else features_root() / card.name
     return root / backbone

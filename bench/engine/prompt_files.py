@@ -9,9 +9,11 @@ from safetensors.numpy import load as load_arrays
 from safetensors.torch import save_file
 
 from bench.data.cards import load_card
+from bench.data.task import task_digest
 from bench.engine.backbone import load_backbone
 from bench.engine.text import TextFeatures
 from bench.errors import BenchError
+from bench.files import sha256
 from bench.results.store import Store
 from bench.spec import RunSpec
 
@@ -40,7 +42,7 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
         The files written.
 
     Raises:
-        BenchError: No such run, or it did not keep its context, or tuned something else.
+        BenchError: No such run, or it did not keep its context, or tuned something else, or what it rests on was altered since.
     """
     folder = store.folder(run_id)
     kept = folder / "context.safetensors"
@@ -52,6 +54,11 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
     except ValidationError as error:
         hint = "Run it again with this version, with --keep-context."
         raise BenchError(f"run {run_id} says what it trained as an earlier version did.", hint) from error
+    if sha256(kept) != record["files"].get(kept.name):
+        raise BenchError(f"{kept} is altered or truncated.", f"`bench store verify {store.root}` names all such files.")
+    if task_digest(spec.dataset) != spec.task:
+        hint = "Bring the card and the split back, or run it again."
+        raise BenchError(f"'{spec.dataset}' has other classes, templates or images than run {run_id} was trained on.", hint)
     assert spec.train is not None
     if spec.method.tunes != "prompt":
         raise BenchError(f"run {run_id} learned no prompt, but a {spec.method.tunes}.", f"Its parameters are in {kept}.")

@@ -46,7 +46,7 @@ class Prepared:
     images: Path  # the image root
     whole: Split  # as its file has it
     skipped: dict[str, str]  # unreadable images that are left out, and why
-    left_out: dict[str, str]  # files below the image root that are in no part, and why
+    left_out: dict[str, str]  # files and whole folders below the image root that are in no part, and why
     human: dict[str, dict[str, int]]  # the label that people gave to each training image, by path, of each set
     text: str = ""  # the card's, where extraction makes it
 

@@ -29,7 +29,7 @@ def place_of(download: str, what: str) -> Place:
     Raises:
         BenchError: It names none.
     """
-    found = re.fullmatch(r"(hub):([\w.-]+/[\w.-]+)(?:@([\w./-]+))?|(torchvision):(\w+)", download)
+    found = re.fullmatch(r"(hub):(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?|(torchvision):(\w+)", download)
     if found is None:
         told = f"names no place to fetch it from ('{download}')" if download else "names no place to fetch it from"
         raise BenchError(

@@ -1,5 +1,6 @@
 """What a user's folder is: which of the known layouts, what its classes are called, and which of its files are in no part."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from bench.data.splits import Split
 from bench.errors import BenchError
 from bench.files import is_utf8, read_text, resolved, toml_text
 from bench.paths import datasets_root, features_root
+from bench.prepare.archives import imagenet_tars
 from bench.prepare.csv_lists import csv_rows
 from bench.prepare.folders import SUFFIXES, folders_of, parts_of
 from bench.prepare.tables import class_names, shards_of
@@ -96,20 +98,28 @@ def folder_card(folder: Path, name: str, template: str = "", table: Path | None 
 
 
 def left_out(images: Path, split: Split, form: str) -> dict[str, str]:
-    """The files below a dataset's folder that are in no part, and why; hidden ones are not told."""
-    if form not in {"folders", *ARCHIVES}:
-        return {}  # a list says what belongs to it, and other datasets may lie beside
+    """The files below a dataset's folder that are in no part, and why; hidden ones are not told.
+
+    Where a list says what belongs to the split, images are told, and a folder of others alone as one: more datasets may lie there.
+    """
+    if form == "cifar" or imagenet_tars(images):
+        return {}  # images lie in archives, which are read whole
     used = {item.path for part in split for item in part}
     if form in ARCHIVES:
         used = {shard for path in used for shard in _above(path)}
-    endings = ARCHIVES.get(form, ())
+    endings = ARCHIVES.get(form, () if form == "folders" else SUFFIXES)
     found = {}
-    for path in sorted(images.rglob("*")):
-        name = path.relative_to(images).as_posix()
-        hidden = any(part.startswith(".") for part in name.split("/"))
-        if path.is_file() and name not in used and not hidden and (not endings or path.suffix in endings):
-            found[name] = _why(path, endings)
-    return found
+    for folder, below, names in os.walk(images):
+        below[:] = [name for name in below if not name.startswith(".")]
+        there = Path(folder).relative_to(images).as_posix()
+        prefix = "" if there == "." else f"{there}/"
+        paths = [prefix + name for name in names if not name.startswith(".") and (not endings or name.lower().endswith(endings))]
+        left = [path for path in paths if path not in used]
+        if form not in {"folders", *ARCHIVES} and prefix and 1 < len(left) == len(paths):
+            found[prefix] = f"{len(left)} images, none of them in the split"
+        else:
+            found |= {path: _why(path, form) for path in left}
+    return dict(sorted(found.items()))
 
 
 def _above(path: str) -> Iterator[str]:
@@ -118,11 +128,13 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _why(path: Path, endings: tuple[str, ...]) -> str:
-    if endings:
+def _why(path: str, form: str) -> str:
+    if form in ARCHIVES:
         return "not a shard of train, validation or test by its name"
+    if form != "folders":
+        return "not in the split"
     return (
         "not directly in a class folder"
-        if path.suffix.lower() in SUFFIXES
+        if path.lower().endswith(SUFFIXES)
         else f"not an image by its ending (known: {' '.join(SUFFIXES)})"
     )

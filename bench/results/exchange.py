@@ -17,6 +17,7 @@ from bench.data.cards import card_paths
 from bench.data.noise import kind
 from bench.errors import BenchError, nearest
 from bench.files import read_text, replacing, sha256, write_text
+from bench.output import CONTROL, FORMULA
 from bench.results.frame import SCHEMA, load
 from bench.results.schema import COLUMNS, SCHEMA_VERSION, check_row
 from bench.results.store import Store
@@ -25,6 +26,7 @@ from bench.spec import canonical, digest
 DIGITS = 5  # significant digits that an export keeps of per-epoch metrics
 REQUIRED = ("method", "dataset", "accuracy", "citation")
 OPTIONAL = ("noise", "rate", "backbone", "shots", "seed", "epochs", "label", "preset")
+NAMES = ("method", "backbone", "label", "preset")
 NUMBERS = {"accuracy": float, "rate": float, "shots": int, "seed": int, "epochs": int}
 
 
@@ -133,6 +135,7 @@ def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
     if None in line:
         raise BenchError(f"{where} has more fields than the header.", "Decimals have a point; text with commas has quotes.")
     given = {key: (value or "").strip() for key, value in line.items()}
+    _check_text(given, where)
     values: dict[str, Any] = {key: _number(given[key], key, where) if key in NUMBERS else given[key] for key in given if given[key]}
     for name in REQUIRED:
         if name not in values:
@@ -163,6 +166,15 @@ def _published(line: Mapping[str, str], where: str) -> dict[str, Any]:
     except ValueError as error:
         raise BenchError(f"{where}: {error}.", "Correct the line.") from error
     return row
+
+
+def _check_text(given: Mapping[str, str], where: str) -> None:
+    """Names reach terminals, spreadsheets and pages: none may hold what these take for a command."""
+    for key, text in given.items():
+        if CONTROL.search(text) or set(text) & set("\n\t"):
+            raise BenchError(f"{where}: '{key}' holds control characters: {text!r}.", "Remove them.")
+        if key in NAMES and text.startswith(FORMULA):
+            raise BenchError(f"{where}: '{key}' is '{text}', which a spreadsheet takes for a formula.", "Write the name alone.")
 
 
 def _number(text: str, key: str, where: str) -> float | int:

@@ -239,9 +239,10 @@ class Store:
         Raises:
             BenchError: There is neither.
         """
-        if self.has(run_id):
+        known = RUN_ID.fullmatch(run_id)  # what is not named so could be a path that leads elsewhere
+        if known and self.has(run_id):
             return self.runs / run_id
-        attempts = self.attempts(run_id)
+        attempts = self.attempts(run_id) if known else 0
         if not attempts:
             raise BenchError(f"no run '{run_id}' in {self.root}.", "`bench status` lists what is stored.")
         return self._attempt(run_id, attempts)

@@ -128,6 +128,8 @@ def _devices(device: str, workers: int | None) -> list[str]:
     """One entry per worker: each GPU has one, the CPU as many as asked."""
     found = devices(device)
     if found != ["cpu"]:
+        if workers:
+            raise BenchError("--workers is for the CPU; every GPU has one worker.", "Leave it out.")
         return found
     return found * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
 

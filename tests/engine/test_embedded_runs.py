@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
+from bench.engine import prompt_files
 from bench.engine.prompt_files import write_prompt
 from bench.errors import BenchError
 from bench.grid import Grid
@@ -71,12 +72,18 @@ def test_an_exported_prompt_classifies_as_its_run_did(kept, tmp_path):
     assert "dspt on digits, symmetric noise at rate 0.5" in files[3].read_text()
 
 
-def test_what_cannot_be_exported_is_said(kept, tmp_path):
+def test_what_cannot_be_exported_is_said(kept, tmp_path, monkeypatch):
     store, records = run(tmp_path / "store")
     with pytest.raises(BenchError, match="kept no context"):
         write_prompt(store, records["dspt"]["run_id"], tmp_path / "prompt")
     with pytest.raises(BenchError, match="no run 'nothing'"):
         write_prompt(store, "nothing", tmp_path / "prompt")
+    with pytest.raises(BenchError, match=r"no run '\.\./runs'"):
+        write_prompt(store, "../runs", tmp_path / "prompt")
+    store, records = kept
+    monkeypatch.setattr(prompt_files, "task_digest", lambda dataset: "another")
+    with pytest.raises(BenchError, match="'digits' has other classes, templates or images than run"):
+        write_prompt(store, records["dspt"]["run_id"], tmp_path / "prompt")
     assert not (tmp_path / "prompt").exists()
 
 

@@ -114,6 +114,12 @@ def test_a_wrong_plugin_is_one_sentence(tmp_path, text, message):
         load_plugins([path])
 
 
+@pytest.mark.parametrize("name", ["", "=1+1", "../x", "a b", "gc*", "\x1b[31m"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(registry.MethodNameError, match="cannot name a method"):
+        registry.register(name)(type("Mine", (), {}))
+
+
 def test_two_plugins_cannot_share_a_name(tmp_path):
     registry.load_plugin(write_plugin(tmp_path, "squared", "one"))
     with pytest.raises(ValueError, match=r"'squared' is taken by bench_plugin_one\.Squared"):

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from bench.data.cards import card_paths, load_card
+from bench.data.splits import Item, Split
 from bench.data.task import split_of
 from bench.errors import BenchError
 from bench.prepare.folders import parts_of
+from bench.prepare.layouts import left_out
 from tests.conftest import draw
 from tests.prepare.extracting import bench, extract, features
 
@@ -78,10 +80,23 @@ def test_what_is_left_out_is_named_and_kept(home, class_folders, tiny_model):
     (class_folders / "red_fox" / "y.heic").touch()
     (class_folders / "red_fox" / ".hidden.png").touch()
     result = extract(class_folders, tiny_model, *SHOTS)
-    assert "2 files below" in result.stderr
+    assert "2 files or folders below" in result.stderr
     assert "red_fox/more/x.png: not directly in a class folder" in result.stderr
     noted = json.loads((home / "features" / "animals" / "prepared.json").read_text())
     assert set(noted["left_out"]) == {"red_fox/more/x.png", "red_fox/y.heic"}
+
+
+@pytest.mark.parametrize("form", ["coop", "lists", "csv", "aircraft", "animal10n"])
+def test_images_that_a_list_does_not_name_are_told_and_folders_of_others_as_one(tmp_path, form):
+    for name in ("a/0.png", "a/1.JPG", "b/0.png", "b/1.png", "lone.png", "c/2.png", "a/notes.txt", "a/.x.png", ".d/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert left_out(tmp_path, Split([Item("a/0.png", 0)], [], []), form) == {
+        "a/1.JPG": "not in the split",
+        "b/": "2 images, none of them in the split",
+        "c/2.png": "not in the split",
+        "lone.png": "not in the split",
+    }
 
 
 def test_every_part_is_looked_at_per_class(home, tiny_model):

@@ -48,6 +48,8 @@ def test_plan_says_what_is_to_run_and_writes_nothing(bench, file, tmp_path):
     assert "unknown before the first runs" in out
     assert not (tmp_path / "results").exists()
     assert bench("run", file, "--dry-run")[1] == out
+    smaller = json.loads(bench("run", file, "--dry-run", "--json", "--stack", "1")[1])  # of the run as it would be
+    assert {shard["runs"] for shard in smaller["shards"]} == {1}
 
 
 def test_plan_for_scripts_on_a_store_with_a_failure(bench, file, filled):
