@@ -19,9 +19,10 @@ class CLAP(Method):
     Paper: A Closer Look at the Few-Shot Adaptation of Large Vision-Language Models (arXiv 2312.12730).
     Reference code: github.com/jusiro/CLAP
     Tuned by the authors: nothing per data set; SGD .1, momentum .9, no decay, batches of 256, 300 epochs throughout.
-    Deviations: the protocol is this suite's. Features have length one, so the penalty is 2 Σ_c λ_c (1 - cos); public code takes the
-    mean over classes and leaves features as long as the tower makes them. A class without a sample has λ_c = 0. Wrong labels lower
-    λ, as zero-shot seems wrong where they are: nothing is done about that.
+    Deviations: the protocol is this suite's. Features have length one, so the penalty is 2 Σ_c λ_c (1 - cos); public code takes
+    the mean over classes and leaves features as long as the tower makes them. λ is of the clean view (there: of 20 crops). A
+    class without a sample has λ_c = 0. Wrong labels lower λ, as zero-shot seems wrong where they are: nothing is done about
+    that.
     """
 
     title: ClassVar[str] = "CLAP"

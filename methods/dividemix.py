@@ -29,11 +29,12 @@ class DivideMix(Method):
 
     Paper: DivideMix: Learning with Noisy Labels as Semi-supervised Learning (arXiv 2002.07394).
     Reference code: github.com/LiJunnan1992/DivideMix
-    Tuned by the authors: λ_u per data set *and noise rate* (0 to 150), an oracle; 25 here, their code's default. α = 4, T = .5,
-    warm-up 10 of 300 epochs, threshold .5.
-    Deviations: prompts, not networks. Both learners take each batch together, their losses summed; labelled and unlabelled samples
-    share it, and one view of each is mixed (public code: both). Features are mixed, not pixels. Losses are of the clean view,
-    without the mean over five epochs that public code has at 90 % noise. Evaluation sums both learners' logits, as theirs.
+    Tuned by the authors: λ_u per data set *and noise rate* (0 to 150), an oracle; 25 here, their code's default, as are α = 4,
+    T = .5, threshold .5 and λ_u's ramp over 16 epochs. Warm-up 10 of 300 epochs on CIFAR-10, 30 on CIFAR-100.
+    Deviations: prompts, not networks. Both learners take each batch together, their losses summed. Labelled and unlabelled samples
+    share it, so each part weighs by its share (public code: a batch and a mean of each), and one view is mixed (there: both). λ_u
+    rises epoch by epoch (there: step by step). The warm-up is CE alone, theirs for symmetric noise. Features are mixed, not pixels.
+    No mean of the losses over five epochs, which theirs has at 90 % noise. Evaluation sums both learners' logits, as theirs.
     """
 
     title: ClassVar[str] = "DivideMix"

@@ -20,9 +20,10 @@ class SOP(Method):
     Tuned by the authors: lr_u, lr_v per data set and kind of noise; 1 and 10 on CIFAR-100 (the default here, their configuration
     file's).
     Deviations: u and v take plain SGD steps inside `loss`, once per visit of a sample, as the contract has no optimiser for a
-    method's own parameters; their gradients are those of the batch's mean. The squared error has weight 1, as in the paper; a
-    later version of public code has 100. No SOP+ (consistency, balance). As in public code p' is clamped at 1e-4, so what is
-    confidently wrong, which at CLIP's logit scale is a gap of 9, teaches nothing.
+    method's own parameters; their gradients are those of the batch's mean. As in the paper u descends CE alone and the squared
+    error has weight 1, which is public code of August 2022: it had 100 before, and since September the squared error moves u
+    as well. No SOP+ (consistency, balance). As there p' is clamped at 1e-4, u² and v² at 1 - 1e-4, so what is confidently
+    wrong, which at CLIP's logit scale is a gap of 9, teaches nothing.
     """
 
     title: ClassVar[str] = "SOP"

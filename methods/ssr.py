@@ -24,7 +24,7 @@ class SSR(Method):
     Deviations: neighbours are those of CLIP's frozen features, so only the labels that vote change over epochs; k is the number of
     shots per class where that is smaller, since 200 neighbours of 16 shots are other classes. No feature consistency (the image
     tower is frozen), no class-balanced sampling: batches stay those of all methods, their mean is over the clean samples. Features
-    are mixed, not pixels. CLIP's predictions at scale 100 pass θ_r often: it relabels early.
+    of one view are mixed, not pixels of two. CLIP's predictions at scale 100 pass θ_r often: it relabels early.
     """
 
     title: ClassVar[str] = "SSR"

@@ -52,9 +52,9 @@ class Classifier:
     * `task_residual` (TaskRes): t the template's text features, w from 0, α = 1. Yu et al., CVPR 2023 (arXiv 2211.10277). Without
       weight decay it is `zero_shot_probe`, step by step; the protocol's decay pulls it to zero-shot.
 
-    Of the optimiser: CoOp's rate of .002 is no small one here. Public code (jusiro/CLAP: SGD .1; geekyutao/TaskRes: Adam .002; both
-    batches of 256, 300 and 200 epochs) leaves t as long as the tower makes it, here it has length one, and a step turns w by the
-    rate over its squared length.
+    Of the step size: public code (jusiro/CLAP: SGD .1, 300 epochs; geekyutao/TaskRes: Adam .002, α = .5, 200 epochs; both batches
+    of 256) leaves t as long as the tower makes it. A step of SGD turns w by the rate over its squared length, so that where t
+    has length 7, CLAP's .1 turns it as CoOp's .002 turns the t of length one here.
 
     Args:
         zero_shot: Text features [C, D] of the card's template.
@@ -107,7 +107,8 @@ class _Direct:
 class ClipAdapter(_Direct):
     """CLIP-Adapter: images normalise(.2 relu(relu(f W₁) W₂) + .8 f), W₁ [D, D/4]; text frozen. Gao et al., IJCV 2023.
 
-    Paper: arXiv 2110.04544. Public code: gaopengcuhk/CLIP-Adapter; its linear maps have no bias and torch's own start.
+    Paper: arXiv 2110.04544. Public code: gaopengcuhk/CLIP-Adapter; its linear maps have no bias and torch's own start. The loss is
+    the same whatever the images' length, so rates carry over: CoOp's .002 by its authors' instructions, .1 in jusiro/CLAP.
 
     Args:
         zero_shot: Text features [C, D] of the card's template.
@@ -150,7 +151,7 @@ class TipAdapter(_Direct):
     step it is the method `tip_adapter`.
 
     Paper: arXiv 2207.09519. Public code: gaopengcuhk/Tip-Adapter: AdamW .001, 20 epochs, the epoch that is best *on test*, then α
-    and β searched: here the last epoch, α = 1, β = 5.5.
+    and β searched: here the last epoch, α = 1, β = 5.5. In jusiro/CLAP it is trained by SGD at .1.
 
     Args:
         zero_shot: The zero-shot model.
