@@ -24,7 +24,7 @@ from methods import registry
 from methods.registry import PLUGIN
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
-Pace = dict[tuple[str, str], float]  # seconds per training step, by (dataset, backbone) and by ("", backbone)
+Pace = dict[tuple[str, str, str], float]  # seconds per training step, by (dataset, backbone, tunes) and by ("", backbone, tunes)
 STACK = 32  # runs per shard: throughput hardly grows beyond, and a killed worker loses at most one shard
 
 
@@ -244,10 +244,15 @@ def _pace(store: Store) -> Pace:
 
 
 def _seconds(runs: Sequence[PlannedRun], pace: Pace) -> float | None:
-    """What runs of one dataset and backbone take on one worker, by the pace there, else by the backbone's; None without any."""
-    spec = runs[0].spec
-    rate = pace.get((dataset_name(spec.dataset), spec.backbone), pace.get(("", spec.backbone)))
-    return None if rate is None else rate * sum(run_steps(run.spec) for run in runs)
+    """What runs take on one worker: by the pace of what they tune on their dataset, else on their backbone; None without any."""
+    seconds = 0.0
+    for spec in (run.spec for run in runs if run.spec.train):
+        of = spec.backbone, spec.method.tunes
+        rate = pace.get((dataset_name(spec.dataset), *of), pace.get(("", *of)))
+        if rate is None:
+            return None
+        seconds += rate * run_steps(spec)
+    return seconds
 
 
 def describe(plan: Plan) -> dict[str, Any]:

@@ -216,19 +216,17 @@ def _published(root: Path, passed_over: list[str]) -> list[pa.Table]:
     return found
 
 
-def pace(root: Path) -> dict[tuple[str, str], float]:
-    """Median seconds per training step, by (dataset, backbone) and ("", backbone), from a store's index as it is or a new one."""
-    columns = ["dataset", "backbone", "steps", "wall_seconds"]
+def pace(root: Path) -> dict[tuple[str, str, str], float]:
+    """Median seconds per step, by (dataset, backbone, tunes) and ("", backbone, tunes), from a store's index or a new one."""
+    columns = ["dataset", "backbone", "tunes", "steps", "wall_seconds"]
     try:
         frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
     except (OSError, pa.ArrowException):
         frame = _index(Store(root), []).select(columns).to_pandas()
     frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
     frame["pace"] = frame["wall_seconds"] / frame["steps"]
-    found = {("", str(backbone)): float(value) for backbone, value in frame.groupby("backbone")["pace"].median().items()}
-    for (dataset, backbone), value in frame.groupby(["dataset", "backbone"])["pace"].median().items():
-        found[str(dataset), str(backbone)] = float(value)
-    return found
+    medians = pd.concat([frame, frame.assign(dataset="")]).groupby(["dataset", "backbone", "tunes"])["pace"].median()
+    return {(str(dataset), str(backbone), str(tunes)): float(value) for (dataset, backbone, tunes), value in medians.items()}
 
 
 def load(path: str | Path | Results) -> Results:

@@ -121,6 +121,23 @@ def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
     assert sum(len(shard.runs) for shard in short.shards) == sum(len(shard.runs) for shard in plan.shards)
 
 
+def test_prompts_and_learners_have_a_pace_of_their_own(grid, store):
+    """A learner's fast steps make no prompt fast, and a slow one on another dataset is better known than none."""
+    both = grid.model_copy(update={"methods": [{"name": "gce", "tunes": ["prompt", "linear_probe"]}]})
+    runs = make_plan(both, store).runs
+    for tunes, dataset, seconds in (("prompt", "alpha", 5.0), ("linear_probe", "beta", 0.1)):
+        cell = next(run for run in runs if run.spec.method.tunes == tunes and run.spec.dataset.endswith("alpha.toml"))
+        spec = cell.spec.model_dump(mode="json") | {"dataset": dataset}
+        store.write({"run_id": cell.run_id, "status": "done", "spec": spec, "versions": cell.versions, "tunes": tunes,
+                     "metrics": {"steps": 10, "wall_seconds": seconds}})  # fmt: skip
+        plan = make_plan(both, store)
+        if tunes == "prompt":
+            assert plan.seconds is None, "nobody knows how fast a probe is"
+            (store.root / "index.parquet").unlink()  # an estimate does not wait for a new one
+    left = [run.spec for shard in plan.shards for run in shard.runs]
+    assert plan.seconds == pytest.approx(sum({"prompt": 0.5, "linear_probe": 0.01}[s.method.tunes] * run_steps(s) for s in left))
+
+
 def test_labels_name_what_is_not_default(grid, store):
     assert method_label("gce", {"q": 0.7}) == "gce"
     assert method_label("gce", {"q": 0.5}) == "gce(q=0.5)"
