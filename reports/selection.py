@@ -27,7 +27,7 @@ def select(frame: pd.DataFrame, by: Selector = "noisy_val", partial: bool = Fals
     one protocol.
 
     Args:
-        frame: One row per run, several learning rates per cell; untrained rows pass through.
+        frame: One row per run, several learning rates per cell; rows without a learning rate pass through.
         by: "noisy_val" (validation shots that carry the same noise) or "clean_val" (an oracle).
         partial: Leave out cells that lack a learning rate, instead of refusing.
 
@@ -35,7 +35,7 @@ def select(frame: pd.DataFrame, by: Selector = "noisy_val", partial: bool = Fals
         BenchError: A candidate has no validation accuracy, or a cell was not run at all of its method's learning rates.
     """
     column = COLUMN[by]
-    tried = frame[frame["trained"] & (frame["source"] == "run")]
+    tried = frame[frame["trained"] & (frame["source"] == "run") & frame["lr"].notna()]
     grids = {str(label): [float(rate) for rate in sorted(rates.unique())] for label, rates in tried.groupby("label")["lr"]}
     asked = {pair: _with_grid(pair[1], grids[pair[0]]) for pair in set(zip(tried["label"], tried["train"], strict=True))}
     tried = tried.assign(train=[asked[pair] for pair in zip(tried["label"], tried["train"], strict=True)])

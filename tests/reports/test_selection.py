@@ -1,5 +1,6 @@
 """Learning rates are chosen on validation, never on test."""
 
+import pandas as pd
 import pytest
 
 from bench.errors import INCOMPLETE, BenchError
@@ -24,6 +25,15 @@ def test_noisy_validation_chooses_one_run_per_cell(sim, grid):
     assert not trained.duplicated(cells.CELL).any()
     assert len(chosen[chosen["method"] == "zero_shot"]) == 3
     assert set(sim.comparable(chosen)["label"]) == {"coop_ce", "gce", "zero_shot"}
+
+
+def test_a_method_that_learns_from_shots_without_steps_has_no_rate_to_choose(sim, grid):
+    """Training-free Tip-Adapter beside a grid over learning rates: one run per cell, as it was."""
+    free = grid[(grid["method"] == "gce") & (grid["lr"] == 0.02)]
+    free = free.assign(method="tip_adapter", label="tip_adapter", lr=float("nan"), train="{}", run_id=free["run_id"] + "t")
+    chosen = select(pd.concat([grid, free], ignore_index=True))
+    assert sorted(chosen.loc[chosen["method"] == "tip_adapter", "run_id"]) == sorted(free["run_id"])
+    assert "tip_adapter" in set(sim.comparable(chosen)["label"])
 
 
 def test_ties_go_to_the_lower_learning_rate(sim, grid):
