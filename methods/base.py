@@ -71,7 +71,7 @@ class Batch:
         return self.labels[:, None]
 
     def only(self, keep: Tensor) -> "Batch":
-        """The batch of the samples in the mask `keep` [B]."""
+        """The batch of the samples `keep`: a mask [B], or positions [n]."""
         return replace(self, images=self.images[:, keep], labels=self.labels[keep], index=self.index[keep])
 
 

@@ -107,8 +107,9 @@ class CLIPCleaner(Method):
         """The base method's loss on the selected samples, 0 for the others, [B]."""
         keep = self.clean[batch.index]
         loss = 0 * batch.log_p_y
-        if keep.any():
-            loss[keep] = self.inner.loss(batch.only(keep)) * (len(keep) / keep.sum())
+        kept = keep.nonzero()[:, 0]
+        if len(kept):
+            loss[kept] = self.inner.loss(batch.only(kept)) * (len(keep) / keep.sum())
         return loss
 
     def clean_belief(self) -> Tensor:

@@ -15,8 +15,8 @@ SPREAD = 300.0  # of cost / regularisation: the kernel's entries are above e^-30
 def transport(logits: Tensor, reg: float) -> Tensor:
     """The entropic optimal-transport plan [N, C] between samples and classes, both uniform, at cost -log_softmax(softmax(z)).
 
-    In float64, and in the log domain where `reg` is so small that plain Sinkhorn underflows to an all-zero plan. On the CPU
-    POT's plain loop is several times faster in numpy than on torch's tensors; its logarithms are not.
+    In float64, and in the log domain where `reg` is so small that plain Sinkhorn underflows to an all-zero plan. POT's
+    plain loop runs in numpy: several times faster than on torch's tensors, and on a GPU every turn of it would wait for the device.
     """
     import ot  # noqa: PLC0415 - takes a second, and a plan needs the class only
 
@@ -25,7 +25,7 @@ def transport(logits: Tensor, reg: float) -> Tensor:
     cost = cost - cost.min()  # the same plan, and the largest entry of the kernel is 1
     rows, columns = (cost.new_full((size,), 1 / size) for size in cost.shape)
     plain = float(cost.max()) < SPREAD * reg
-    given = [of.numpy() if plain and of.is_cpu else of for of in (rows, columns, cost)]
+    given = [of.cpu().numpy() if plain else of for of in (rows, columns, cost)]
     method = "sinkhorn" if plain else "sinkhorn_log"
     return torch.as_tensor(ot.sinkhorn(*given, reg, method=method, numItermax=1000, stopThr=1e-6, warn=False))
 

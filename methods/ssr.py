@@ -54,14 +54,15 @@ class SSR(Method):
         """-λ log p_y - (1-λ) log p_y' of the clean samples, p of the mixed sample, y, y' as relabelled; 0 for the others, [B]."""
         keep = self.clean[batch.index]
         loss = 0 * batch.log_p_y
-        if keep.any():
-            clean = batch.only(keep)
+        kept = keep.nonzero()[:, 0]
+        if len(kept):
+            clean = batch.only(kept)
             drawn = beta_draw(self.alpha, batch.generator)
             lam = max(drawn, 1 - drawn)
             log_p, partner = mixed_log_p(clean, lam)
             labels = self.labels[clean.index][:, None]
             fit = -(lam * log_p.gather(1, labels) + (1 - lam) * log_p.gather(1, labels[partner]))[:, 0]
-            loss[keep] = fit * (len(keep) / keep.sum())
+            loss[kept] = fit * (len(keep) / keep.sum())
         return loss
 
     def clean_belief(self) -> Tensor:

@@ -62,8 +62,16 @@ class ChunkAttention(torch.autograd.Function):
         at_nodes = torch.stack(own, dim=3).flatten(1, 2)  # [S, n · m, 3 or 2, H, E]
         if ahead:
             for place, at in ((-2, by_node[1]), (-1, by_node[2])):
-                at_nodes[:, :, place].index_add_(1, ancestors.flatten(), at[:, :, first - ahead : first].flatten(1, 2))
+                _add_rows(at_nodes[:, :, place], ancestors.flatten(), at[:, :, first - ahead : first].flatten(1, 2))
         return at_nodes, None if ctx.own else by_node[0].reshape(shape), None, None, None
+
+
+def _add_rows(to: Tensor, rows: Tensor, what: Tensor) -> None:
+    """Add `what` [S, k, …] to the rows [k] of `to` [S, n, …], also those that come again, always in the same order."""
+    if to.is_cuda:  # where index_add_ is atomic, in any order; index_put_ sorts the rows first
+        to.transpose(0, 1).index_put_((rows,), what.transpose(0, 1), accumulate=True)
+    else:
+        to.index_add_(1, rows, what)
 
 
 def _by_head(rows: Tensor, chunks: int) -> Tensor:

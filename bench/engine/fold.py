@@ -67,7 +67,7 @@ def fold_plain(members: Sequence[Member], seeing: Callable[[Sequence[Member]], S
         if is_plain(member.method) and member.spec.train is not None:
             train, method = member.spec.train, member.method
             alike = (type(method), repr(vars(method)), train.batch_size, train.drop_last)
-            groups[(*alike, member.table.data_ptr(), member.table.shape, len(member.rows))].append(place)
+            groups[(*alike, id(member.table), len(member.rows))].append(place)
     return [Fold(places, [members[place] for place in places], seeing) for places in groups.values() if len(places) > 1]
 
 

@@ -289,7 +289,7 @@ class Stack:
 
     def _note(self, order: list[int], found: list[Gradient], epoch: int) -> None:
         """Let the members `order` keep what their step found, and end those whose loss or gradient was not finite."""
-        finite = torch.cat([part.finite for part in found]).tolist()  # the one time that a step waits for the device
+        finite = torch.cat([part.finite for part in found]).cpu().tolist()  # the one time that a step waits for the device
         runs = ((part, run) for part in found for run in range(len(part.loss)))
         for i, (part, run), sound in zip(order, runs, finite, strict=True):
             member = self.members[i]
