@@ -27,7 +27,7 @@ KNOWN = (
     "label_smoothing", "bootstrap_soft", "nce_rce", "nce_mae", "agce", "phuber_ce", "taylor_ce", "js", "gjs", "mixup", "deft_text",
     "mae_lse", "clean_only", "co_teaching_oracle",
     "ael", "anl_ce", "aul", "clap", "dividemix", "eps_softmax", "focal", "jal_ce", "jocor", "logit_clip", "nce", "nce_ael",
-    "nce_agce", "nce_aul", "sat", "selc", "sop", "ssr", "tecoprompt", "tip_adapter",
+    "nce_agce", "nce_aul", "sat", "selc", "sop", "ssr", "tecoprompt", "tip_adapter", "dkaf_text",
 )  # fmt: skip
 FIXED = {"coop_ce": ("#000000", "-", "o"), "zero_shot": (SOFT, "--", "")}
 
