@@ -1,5 +1,6 @@
 """Devices are chosen here: what a name means on this machine, and whether it can be used."""
 
+import os
 import re
 
 from bench.errors import ENVIRONMENT, BenchError
@@ -37,3 +38,9 @@ def devices(name: str) -> list[str]:
     if not found:
         raise BenchError(f"device '{name}' is not there ({len(gpus)} CUDA GPUs found).", "Use --device auto.", ENVIRONMENT)
     return found
+
+
+def cores() -> int:
+    """The cores this process may use: what the machine, the scheduler and taskset leave it."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))

@@ -1,7 +1,6 @@
 """`bench features extract`, `verify` and `import`: cached image features."""
 
 import json
-import os
 import time
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from bench.cli.arguments import DEVICE, JSON, path_option, refuse
+from bench.devices import cores
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
 from bench.output import say
@@ -137,8 +137,10 @@ def extract(
     everything: bool = typer.Option(False, "--all", help="Encode all training and validation images."),
     download: bool = typer.Option(False, "--download", help="Fetch the weights of --pretrained where they are not there."),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave unreadable images out of the split for good."),
-    batch_size: int = typer.Option(256, min=1, help="Views per forward pass."),
-    workers: int = typer.Option(min(8, (os.cpu_count() or 1) - 1), min=0, help="Processes that decode images."),
+    batch_size: int | None = typer.Option(None, min=1, help="Views per forward pass. Default: 64, on a GPU 256."),
+    workers: int = typer.Option(
+        min(16, cores()), min=0, help="Processes that decode images, and encode them where there is no GPU."
+    ),
     device: str = DEVICE,
 ) -> None:
     """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""

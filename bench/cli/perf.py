@@ -5,6 +5,7 @@ import json
 import typer
 
 from bench.cli.arguments import JSON, refuse
+from bench.devices import cores
 from bench.output import say
 
 
@@ -13,12 +14,17 @@ def perf(
     threads: int = typer.Option(1, "--threads", help="Threads of torch."),
     repeats: int = typer.Option(5, "--repeats", min=1, help="Timed rounds; medians are printed."),
     device: str = typer.Option("cpu", "--device", help="cpu; or cuda, for the embedded tower alone."),
+    extraction: bool = typer.Option(False, "--extraction", help="Time the extraction of features instead, on all cores."),
     as_json: bool = JSON,
 ) -> None:
     """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
     from bench import perf as timing
     from bench.devices import devices
 
+    if extraction:
+        refuse(context, "beside --extraction, which uses all cores and no GPU", "threads", "device")
+        _extraction(repeats, as_json=as_json)
+        return
     timing.check_threads(threads)
     used = devices(device)[0]
     if used != "cpu":
@@ -46,6 +52,20 @@ def perf(
         )
         say(_where(lines[-1]["shares"]))
         say("  run-steps/s by what is tuned: " + ", ".join(f"{n} {rate:.0f}" for n, rate in lines[-1]["by_what_is_tuned"].items()))
+
+
+def _extraction(repeats: int, *, as_json: bool) -> None:
+    from bench.prepare.speed import CASES, time_extraction
+
+    lines = []
+    for case in CASES:
+        lines.append(time_extraction(case, repeats, cores()))
+        if not as_json:
+            rates = ", ".join(f"{name} {rate:.1f}" for name, rate in lines[-1]["images_per_second"].items())
+            ratios = "  ".join(f"{name} {ratio:.2f}" for name, ratio in lines[-1]["ratios"].items())
+            say(f"tower {case.tower}, {case.views} views, {cores()} cores: images/s {rates}  {ratios}")
+    if as_json:
+        say(json.dumps(lines))
 
 
 def _where(shares: dict[str, float]) -> str:

@@ -215,7 +215,7 @@ def extract(
     needed: Callable[[Split], Split],
     views: int,
     *,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     skip_bad: bool,
     progress: Callable[[str, int, int], None],

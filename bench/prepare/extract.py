@@ -2,13 +2,17 @@
 
 An image's views depend on its path and the view's seed only, so neither order, device nor workers change them. Features are
 appended block by block, so a killed extraction goes on where it stopped.
+
+An image is decoded once for all its views, which stay 8-bit until a batch of them enters the tower. Without a GPU the processes
+that decode also run the tower, each on a core of its own: no core waits for another, and only features travel between them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
@@ -30,43 +34,67 @@ from bench.seeds import derive
 
 BLOCK = 1024  # images that are encoded between two writes, at most
 BLOCK_SECONDS = 60.0  # and the time between them, at most
+CPU_BATCH, GPU_BATCH = 64, 256  # views that pass through the tower at once, by default
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-Transform = Callable[[Image.Image], torch.Tensor]
+Transform = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A backbone's image tower and what images go through before it."""
+    """A backbone's image tower and what images go through before it: CoOp's transforms."""
 
     backbone: Description
     model: Any
-    clean: Transform
-    augment: Transform
-    preprocessing: str
+    config: PreprocessCfg
     device: torch.device
+
+    @cached_property
+    def clean(self) -> Transform:
+        """The clean view: what open_clip does to test images (short side resized, centre cropped) before ToTensor and Normalize."""
+        steps: Transform = transforms.Compose(image_transform_v2(self.config, is_train=False).transforms[:-2])
+        return steps
+
+    @cached_property
+    def augment(self) -> Transform:
+        """A view: a random crop of 8 to 100 % of the area, bicubic, flipped half the time."""
+        crop = transforms.RandomResizedCrop(self.size, scale=(0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC)
+        steps: Transform = transforms.Compose([crop, transforms.RandomHorizontalFlip()])
+        return steps
+
+    @cached_property
+    def scale(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation [3, 1, 1] of each channel, of pixels from 0 to 1."""
+        mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in (self.config.mean, self.config.std))
+        return mean, std
 
     @property
     def dim(self) -> int:
         """D."""
-        return int(self.encode(torch.zeros(1, 3, *self.size)).shape[-1])
+        return int(self.encode(torch.zeros(1, *self.size, 3, dtype=torch.uint8)).shape[-1])
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of an input image."""
-        size = self.model.visual.preprocess_cfg["size"]
+        size = self.config.size
         return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
-    def encode(self, images: torch.Tensor) -> NDArray[np.float32]:
-        """L2-normalised features [n, D] of preprocessed images [n, 3, H, W].
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels [n, H, W, 3] as the tower takes them, [n, 3, H, W]: bit by bit what ToTensor and Normalize make of an image."""
+        images = pixels.to(self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        mean, std = self.scale
+        return images.div_(255).sub_(mean).div_(std)
+
+    def encode(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+        """L2-normalised features [n, D] of 8-bit images [n, H, W, 3].
 
         Raises:
             BenchError: The device has too little memory for so many at once.
         """
         try:
             with torch.inference_mode():
-                features: torch.Tensor = self.model.encode_image(images.to(self.device), normalize=True)
+                features: torch.Tensor = self.model.encode_image(self.normalised(pixels), normalize=True)
         except torch.OutOfMemoryError as error:
-            message = f"{self.device} has too little memory for {len(images)} views at once."
+            message = f"{self.device} has too little memory for {len(pixels)} views at once."
             raise BenchError(message, "Give a smaller --batch-size.", ENVIRONMENT) from error
         rows: NDArray[np.float32] = features.float().cpu().numpy()
         return rows
@@ -76,7 +104,7 @@ class Encoder:
         return {
             **self.backbone.content,
             "open_clip": open_clip.__version__,
-            "preprocessing": self.preprocessing,
+            "preprocessing": f"clean: {self.config}; views: RandomResizedCrop(.08 to 1, bicubic), flip; EXIF orientation ignored",
             "views": views,
             "view_seeds": list(range(views)),
             "normalisation": "L2",
@@ -86,24 +114,24 @@ class Encoder:
 def load_encoder(backbone: Description, device: str) -> Encoder:
     """The image tower of a backbone with CoOp's transforms.
 
-    Views are random crops of 8 to 100 % of the area, bicubic, flipped half the time; the clean view is the short side resized
-    and the centre cropped.
-
     Raises:
         BenchError: The weights cannot be loaded, or prompts cannot be tuned with the text side.
     """
     model = create_model(backbone).to(device)
     encode_prompts(text_side(backbone, model), ["a photo."])  # found out now, not after hours of encoding
-    config = PreprocessCfg(**model.visual.preprocess_cfg)
-    crop = transforms.RandomResizedCrop(config.size, scale=(0.08, 1.0), interpolation=transforms.InterpolationMode.BICUBIC)
-    normalise = transforms.Normalize(config.mean, config.std)
-    augment = transforms.Compose([crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise])
-    text = f"clean: {config}; views: RandomResizedCrop(.08 to 1, bicubic), flip; EXIF orientation ignored"
-    return Encoder(backbone, model, image_transform_v2(config, is_train=False), augment, text, torch.device(device))
+    return Encoder(backbone, model, PreprocessCfg(**model.visual.preprocess_cfg), torch.device(device))
 
 
-class Views(Dataset[tuple[str, torch.Tensor | None, str]]):
-    """Each image as (path, views [1 + V, 3, H, W] or None, its content, or why it cannot be read)."""
+class Made(NamedTuple):
+    """What became of an image."""
+
+    path: str
+    views: NDArray[np.uint8] | None  # [1 + V, H, W, 3], the clean one first; None where it cannot be read
+    told: str  # its content, or why it cannot be read
+
+
+class Views(Dataset[Made]):
+    """Images by number, decoded and cropped."""
 
     def __init__(self, paths: list[str], read: Reader, encoder: Encoder, views: int) -> None:
         self.paths, self.read, self.views = paths, read, views
@@ -112,18 +140,73 @@ class Views(Dataset[tuple[str, torch.Tensor | None, str]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[str, torch.Tensor | None, str]:
+    def __getitem__(self, index: int) -> Made:
         path = self.paths[index]
         try:
-            image, content = self.read(path), self.read.content(path)
+            image, content = self.read(path)
         except UNREADABLE as error:
-            return path, None, str(error).splitlines()[0] if str(error) else type(error).__name__
+            return Made(path, None, str(error).splitlines()[0] if str(error) else type(error).__name__)
         made = [self.clean(image)]
         with torch.random.fork_rng(devices=[]):
             for seed in range(self.views):
                 torch.default_generator.manual_seed(derive(seed, "view", path))
                 made.append(self.augment(image))
-        return path, torch.stack(made), content
+        return Made(path, np.stack([np.asarray(view) for view in made]), content)
+
+
+class Batch(NamedTuple):
+    """Images that passed through the decoding together."""
+
+    contents: dict[str, str]  # by path
+    bad: dict[str, str]  # why an image cannot be read
+    views: torch.Tensor  # of the others, pixels [n, 1 + V, H, W, 3]; once encoded, features [n, 1 + V, D]
+
+
+def _gathered(made: list[Made]) -> Batch:
+    contents, bad = ({one.path: one.told for one in made if (one.views is None) is lost} for lost in (False, True))
+    views = [one.views for one in made if one.views is not None]
+    return Batch(contents, bad, torch.from_numpy(np.stack(views)) if views else torch.empty(0))
+
+
+def _encoded(encoder: Encoder, batch: Batch) -> Batch:
+    if not batch.contents:
+        return batch
+    features = torch.from_numpy(encoder.encode(batch.views.flatten(0, 1)))
+    return batch._replace(views=features.unflatten(0, batch.views.shape[:2]))
+
+
+def _both(encoder: Encoder, made: list[Made]) -> Batch:
+    return _encoded(encoder, _gathered(made))
+
+
+def encode(encoder: Encoder, paths: list[str], read: Reader, views: int, batch_size: int | None, workers: int) -> Iterator[Batch]:
+    """Decode and encode images, batch by batch, in order.
+
+    Args:
+        encoder: The image tower.
+        paths: The images.
+        read: Opens one of them.
+        views: V.
+        batch_size: Views per forward pass; None: 64, on a GPU 256.
+        workers: Processes that decode images, and run the tower where it runs on the CPU. 0: all is done here.
+
+    Raises:
+        BenchError: A process was killed, which is what happens where memory is short.
+    """
+    here = encoder.device.type == "cpu"
+    loader = DataLoader(
+        Views(paths, read, encoder, views),
+        batch_size=max(1, (batch_size or (CPU_BATCH if here else GPU_BATCH)) // (1 + views)),
+        num_workers=min(workers, len(paths)),
+        collate_fn=partial(_both, encoder) if here else _gathered,
+    )
+    try:
+        yield from loader if here else map(partial(_encoded, encoder), loader)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        hint = "Where memory is short: fewer --workers or a smaller --batch-size. What is encoded is kept: start again."
+        raise BenchError("a process that decoded images was killed.", hint, ENVIRONMENT) from error
 
 
 def encode_images(
@@ -132,7 +215,7 @@ def encode_images(
     paths: list[str],
     read: Reader,
     views: int,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
@@ -146,7 +229,7 @@ def encode_images(
         read: Opens one of them.
         views: V.
         batch_size: Views per forward pass.
-        workers: Processes that decode images.
+        workers: Processes that decode images, and run the tower where it runs on the CPU.
         progress: Called with the images encoded and the images to encode after every batch.
         notice: Called with a sentence where images have changed since they were encoded.
 
@@ -168,37 +251,26 @@ def encode_images(
         writer.replace(changed)
         held = writer.contents
     todo = [path for path in paths if path not in held]
-    loader = DataLoader(
-        Views(todo, read, encoder, views),
-        batch_size=max(1, batch_size // (1 + views)),
-        num_workers=min(workers, len(todo)),
-        collate_fn=list,
-    )
     bad: dict[str, str] = {}
     done = 0
-    names: list[str] = []
+    contents: dict[str, str] = {}
     rows: list[NDArray[np.float32]] = []
-    contents: list[str] = []
     since = time.monotonic()
-    for batch in loader:
-        bad |= {path: why for path, made, why in batch if made is None}
-        good = [(path, made, content) for path, made, content in batch if made is not None]
-        if good:
-            features = encoder.encode(torch.cat([made for _, made, _ in good]))
-            names += [path for path, _, _ in good]
-            contents += [content for _, _, content in good]
-            rows.append(features.reshape(len(good), 1 + views, -1))
-        done += len(batch)
+    for made in encode(encoder, todo, read, views, batch_size, workers):
+        bad |= made.bad
+        contents |= made.contents
+        rows += [made.views.numpy()] if made.contents else []
+        done += len(made.contents) + len(made.bad)
         if progress:
             progress(done, len(todo))
-        if len(names) >= BLOCK or (names and time.monotonic() - since > BLOCK_SECONDS):
-            _write(writer, names, rows, contents)
-            names, rows, contents, since = [], [], [], time.monotonic()
-    if names:
-        _write(writer, names, rows, contents)
+        if len(contents) >= BLOCK or (contents and time.monotonic() - since > BLOCK_SECONDS):
+            _write(writer, contents, rows)
+            contents, rows, since = {}, [], time.monotonic()
+    if contents:
+        _write(writer, contents, rows)
     return bad
 
 
-def _write(writer: FeatureWriter, names: list[str], rows: list[NDArray[np.float32]], contents: list[str]) -> None:
-    writer.append(names, np.concatenate(rows), contents)
+def _write(writer: FeatureWriter, contents: dict[str, str], rows: list[NDArray[np.float32]]) -> None:
+    writer.append(list(contents), np.concatenate(rows), list(contents.values()))
     writer.commit()

@@ -60,14 +60,15 @@ class Images(ABC):
     def has(self, path: str) -> bool:
         """Whether there is one, as far as can be told without reading it."""
 
-    def __call__(self, path: str) -> Image.Image:
-        """The image of a path, decoded in full.
+    def __call__(self, path: str) -> tuple[Image.Image, str]:
+        """The image of a path, decoded in full, and its content.
 
         Raises:
             OSError, SyntaxError, ValueError, Image.DecompressionBombError: It is missing, empty, truncated or no image.
         """
-        with Image.open(BytesIO(self.data(path))) as image:
-            return to_rgb(image)
+        data = self.data(path)
+        with Image.open(BytesIO(data)) as image:
+            return to_rgb(image), content_of(data)
 
     def content(self, path: str) -> str:
         """Size and SHA-256 (16 digits) of a file: an image that has changed under its path has another."""
@@ -139,14 +140,15 @@ class CifarImages:
     def _arrays(self) -> dict[str, NDArray[np.uint8]]:
         return {part: np.concatenate([batch["data"] for batch in cifar_batches(self.root, part)]) for part in ("train", "test")}
 
-    def __call__(self, path: str) -> Image.Image:
-        """The 32 × 32 image of a name."""
+    def __call__(self, path: str) -> tuple[Image.Image, str]:
+        """The 32 × 32 image of a name, and its content."""
         part, _, number = path.partition("/")
-        return Image.fromarray(self._arrays[part][int(number)].reshape(3, 32, 32).transpose(1, 2, 0))
+        pixels = np.ascontiguousarray(self._arrays[part][int(number)].reshape(3, 32, 32).transpose(1, 2, 0))
+        return Image.fromarray(pixels), content_of(pixels.tobytes())
 
     def content(self, path: str) -> str:
         """Size and SHA-256 (16 digits) of an image's pixels."""
-        return content_of(self(path).tobytes())
+        return self(path)[1]
 
     def missing(self, paths: list[str]) -> list[str]:
         """None: the arrays hold every image that the split names."""

@@ -1,7 +1,6 @@
 """`run_grid`: a grid onto a store, from plan to the last run."""
 
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.devices import devices
+from bench.devices import cores, devices
 from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
 from bench.files import write_json
 from bench.grid import Grid
@@ -132,12 +131,6 @@ def _devices(device: str, workers: int | None) -> list[str]:
             raise BenchError("--workers is for the CPU; every GPU has one worker.", "Leave it out.")
         return found
     return found * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
-
-
-def cores() -> int:
-    """The cores this process may use: what the machine, the scheduler and taskset leave it."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(here, int(os.environ.get("SLURM_CPUS_PER_TASK", here)))
 
 
 def _tidy(folder: Path) -> None:

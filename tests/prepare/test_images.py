@@ -28,7 +28,7 @@ def picture(width=8, height=6):
 )
 def test_any_mode_becomes_rgb(tmp_path, mode, name, tolerance):
     picture().convert(mode).save(tmp_path / name)
-    read = FolderImages(tmp_path)(name)
+    read = FolderImages(tmp_path)(name)[0]
     assert read.mode == "RGB"
     assert np.abs(np.asarray(read).astype(int) - np.asarray(picture())).max() <= tolerance
 
@@ -36,13 +36,13 @@ def test_any_mode_becomes_rgb(tmp_path, mode, name, tolerance):
 def test_grayscale_gets_three_equal_channels(tmp_path):
     gray = picture().convert("L")
     gray.save(tmp_path / "a.png")
-    read = np.asarray(FolderImages(tmp_path)("a.png"))
+    read = np.asarray(FolderImages(tmp_path)("a.png")[0])
     assert all(np.array_equal(read[..., c], np.asarray(gray)) for c in range(3))
 
 
 def test_cmyk_jpeg_becomes_rgb(tmp_path):
     picture(64, 48).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    read = np.asarray(FolderImages(tmp_path)("a.jpg")).astype(int)
+    read = np.asarray(FolderImages(tmp_path)("a.jpg")[0]).astype(int)
     assert np.abs(read[4, 4] - (250, 10, 20)).max() < 30
 
 
@@ -50,7 +50,7 @@ def test_exif_orientation_is_left_alone_as_coop_does(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90° to show
     picture().save(tmp_path / "a.png", exif=exif)
-    read = FolderImages(tmp_path)("a.png")
+    read = FolderImages(tmp_path)("a.png")[0]
     assert read.size == (8, 6)
     assert np.array_equal(np.asarray(read), np.asarray(picture()))
 
@@ -87,12 +87,12 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name, dtype):
     """Every 8-bit value comes back from its 16-bit one (v · 257), as the PNG specification scales samples."""
     levels = np.arange(256).reshape(16, 16)
     Image.fromarray((levels * 257).astype(dtype)).save(tmp_path / name)
-    read = FolderImages(tmp_path)(name)
+    read = FolderImages(tmp_path)(name)[0]
     assert read.mode == "RGB"
     assert all(np.array_equal(np.asarray(read)[..., c], levels) for c in range(3))
     between = np.array([[128, 129, 32767, 32896, 65406, 65407]], dtype=dtype)  # rounded to the nearest
     Image.fromarray(between).save(tmp_path / name)
-    assert np.array_equal(np.asarray(FolderImages(tmp_path)(name))[..., 0], np.floor(between.astype(float) * 255 / 65535 + 0.5))
+    assert np.array_equal(np.asarray(FolderImages(tmp_path)(name)[0])[..., 0], np.floor(between.astype(float) * 255 / 65535 + 0.5))
 
 
 def test_samples_of_no_known_range_cannot_be_read(tmp_path):

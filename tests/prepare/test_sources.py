@@ -172,7 +172,7 @@ def test_cifar_images_and_human_labels_come_into_a_task(tmp_path, home, monkeypa
     split = read_source(card, root, root)
     assert [len(part) for part in split] == [100, 0, 20]
     assert split.train[25] == Item("train/00025", labels[2][5])
-    image = image_reader("cifar", root)("train/00025")
+    image = image_reader("cifar", root)("train/00025")[0]
     assert np.array_equal(np.asarray(image), drawn[1][5].reshape(3, 32, 32).transpose(1, 2, 0))
 
     clean = np.array([label for part in labels[1:] for label in part])

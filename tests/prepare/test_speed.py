@@ -1,0 +1,56 @@
+"""Extraction is compared with what computes the same."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+
+from bench.errors import BenchError
+from bench.prepare import speed
+from bench.prepare.extract import Encoder, Views, encode
+from bench.prepare.images import FolderImages
+from bench.prepare.speed import NONE, Case, draw, encoder_of, ours, plain, time_extraction
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [48, (40, 56)])
+def test_what_the_tower_gets_is_bit_by_bit_what_open_clip_gives_it(tmp_path, resize_mode, size):
+    config = PreprocessCfg(size=size, resize_mode=resize_mode, mean=(0.3, 0.4, 0.5), std=(0.2, 0.3, 0.1))
+    encoder = Encoder(encoder_of(NONE).backbone, None, config, torch.device("cpu"))
+    names = draw(tmp_path, 3)
+    read = FolderImages(tmp_path)
+    for name, made in zip(names, (Views(names, read, encoder, 0)[i] for i in range(3)), strict=True):
+        expected = image_transform_v2(config, is_train=False)(read(name)[0])
+        assert torch.equal(encoder.normalised(torch.from_numpy(made.views))[0], expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_both_loops_make_the_same_features(tmp_path, workers):
+    encoder, names = encoder_of(NONE), draw(tmp_path, 5)
+    found = ours(encoder, tmp_path, names, 2, workers)
+    expected = plain(encoder, tmp_path, names, 2, 0, 1)
+    assert found.shape == (5, 3, 192)
+    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(expected - expected[:, :1]).max(axis=(0, 2))[1:].min() > 0.01  # views differ from the clean one
+
+
+def test_times_and_ratios_are_told_and_other_features_refused(monkeypatch):
+    found = time_extraction(Case(NONE, 4, 1), 1, 1)
+    rates = found["images_per_second"]
+    assert found["ratios"] == {f"ours / {name}": rates["ours"] / rates[name] for name in ("plain", "plain, one thread")}
+    monkeypatch.setattr(speed, "ours", lambda *words: plain(*words, 1)[:, ::-1])
+    with pytest.raises(BenchError, match="features of none differ by"):
+        time_extraction(Case(NONE, 4, 1), 1, 1)
+
+
+def test_a_process_that_is_killed_is_one_sentence(tmp_path):
+    class Deadly(FolderImages):
+        def __call__(self, path):
+            return os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(BenchError, match="a process that decoded images was killed") as caught:
+        list(encode(encoder_of(NONE), draw(tmp_path, 2), Deadly(tmp_path), 0, None, 1))
+    assert caught.value.code == 3
