@@ -70,8 +70,7 @@ def train_stack(
     if len({stack_key(spec) for spec in specs}) > 1:
         raise BenchError("these runs cannot train as one stack: backbone, dataset, prompt layout or epochs differ.")
     backbone = load_backbone(specs[0].backbone, devices(device)[0])
-    card = load_card(specs[0].dataset)
-    zero_shot = zero_shot_of(backbone, card)
+    zero_shot = zero_shot_of(backbone, load_card(specs[0].dataset))
     arrays = Arrays(zero_shot)
     members = [Member(spec, data, arrays) for spec, data in zip(specs, load_data(specs, zero_shot), strict=True)]
     return train_members(backbone, members, keep_context, max_stack, processes, progress)
@@ -86,25 +85,23 @@ def train_members(
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Train runs that hold their data already; as `train_stack`."""
+    if members[0].spec.train is None:
+        return [_template(member) for member in members]
     outcomes: dict[int, Outcome] = {}  # by the member's position
     for tunes in dict.fromkeys(member.spec.method.tunes for member in members):
         places = [i for i, member in enumerate(members) if member.spec.method.tunes == tunes]
         some = [members[i] for i in places]
         learner = _learner(tunes, backbone, some)
-        if learner is None:
-            found = [_template(member) for member in some]
-        else:
-            parts = _parts(some, learner.max_stack(max_stack, processes))
-            found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
+        parts = _parts(some, learner.max_stack(max_stack, processes))
+        found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
         outcomes |= zip(places, found, strict=True)
     return [outcomes[i] for i in range(len(members))]
 
 
-def _learner(tunes: Tunes, backbone: TextBackbone, members: Sequence[Member]) -> Learner | None:
-    """What members tune; None where they train nothing."""
+def _learner(tunes: Tunes, backbone: TextBackbone, members: Sequence[Member]) -> Learner:
+    """What members tune."""
     train, card, zero_shot = members[0].spec.train, members[0].data.card, members[0].arrays.zero_shot
-    if train is None:
-        return None
+    assert train is not None
     match tunes:
         case "prompt":
             return text_features(backbone, tuple(card.class_names), train, card.templates[0])
