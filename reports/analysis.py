@@ -234,7 +234,7 @@ def _conclude(choices: Choices, runs: pd.DataFrame, every: pd.DataFrame, notes: 
     oracles = set(runs.loc[runs["oracle"].notna(), "label"])
     ranked = [label for label in order if choices.with_oracles or label not in oracles]
     if not ranked:
-        raise BenchError("all methods are oracles, which compete with nobody.", "Let them compete with --with-oracles.")
+        raise BenchError("all methods here are oracles, which are kept out of rankings.", "Rank them with --with-oracles.")
     control, missing = _control(runs[["label", "key", "method"]].drop_duplicates(), ranked, choices.control)
     versus = pd.DataFrame()
     if control:

@@ -34,7 +34,7 @@ class Extras:
     def __post_init__(self) -> None:
         if self.width not in style.WIDTHS:
             raise BenchError(
-                f"--width {self.width:g} is none of {', '.join(map(str, style.WIDTHS))} inches.", "A column, a text, a page."
+                f"--width {self.width:g} is not one of {', '.join(map(str, style.WIDTHS))} inches.", "A column, a text, a page."
             )
         for ending in self.formats:
             if ending not in ("png", "pdf", "svg"):

@@ -82,7 +82,7 @@ def _aircraft(card: Card, images: Path, split: Path) -> Split:
     def part(name: str) -> list[Item]:
         rows = [line.split(" ", 1) for line in _lines(split / f"images_variant_{name}.txt")]
         if unknown := [row for row in rows if len(row) < 2 or row[1] not in label_of]:
-            raise BenchError(f"{split}/images_variant_{name}.txt has the line '{' '.join(unknown[0])}', which names no variant.")
+            raise BenchError(f"{split}/images_variant_{name}.txt has the line '{' '.join(unknown[0])}', not a variant's name.")
         return [Item(f"{image}.jpg", label_of[variant]) for image, variant in rows]
 
     return Split(part("train"), part("val"), part("test"))
@@ -178,7 +178,7 @@ def _food101n(card: Card, images: Path, split: Path) -> Split:
 
     def items(rows: list[str], prefix: str, suffix: str) -> list[Item]:
         if unknown := [row for row in rows if row.split("/")[0] not in label_of]:
-            raise BenchError(f"'{unknown[0]}' in the lists of {split} is of no class of the card.", "Unpack Food-101N again.")
+            raise BenchError(f"'{unknown[0]}' in the lists of {split} belongs to no class of the card.", "Unpack Food-101N again.")
         return [Item(f"{prefix}/{row}{suffix}", label_of[row.split("/")[0]]) for row in rows]
 
     train = [row.split("\t")[0] for row in _lines(split / "imagelist.tsv")[1:]]

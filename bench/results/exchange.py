@@ -181,4 +181,4 @@ def _number(text: str, key: str, where: str) -> float | int:
     try:
         return int(text) if NUMBERS[key] is int else float(text)
     except ValueError:
-        raise BenchError(f"{where}: '{key}' is '{text}', no number.", "Correct the line.") from None
+        raise BenchError(f"{where}: '{key}' is '{text}', not a number.", "Correct the line.") from None

@@ -76,7 +76,7 @@ def test_aircraft(tmp_path):
     split = read_source(card, tmp_path / "images", tmp_path)
     assert split.train == [Item("0034309.jpg", 1), Item("1025794.jpg", 2)]
     write(tmp_path / "images_variant_val.txt", "0000001 Boeing 7007")
-    with pytest.raises(BenchError, match="names no variant"):
+    with pytest.raises(BenchError, match="not a variant"):
         read_source(card, tmp_path / "images", tmp_path)
     (tmp_path / "images_variant_val.txt").unlink()
     with pytest.raises(BenchError, match=r"images_variant_val\.txt does not exist"):
