@@ -73,10 +73,12 @@ class Claims:
     def take(self, run_id: str) -> bool:
         """Claim a run; False where another living runner holds it."""
         claim = self.folder / run_id
+        self._held.add(run_id)  # before it is true, so that Ctrl-C in between leaves nothing; `release` looks whose it is
         try:
             claim.hardlink_to(self._path)
         except FileExistsError:
             if self._alive(claim):
+                self._held.discard(run_id)
                 return False
             claim.unlink(missing_ok=True)
             return self.take(run_id)
@@ -85,8 +87,7 @@ class Claims:
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            return True  # nothing can be claimed on this file system; the store still keeps every run once
-        self._held.add(run_id)
+            # nothing can be claimed on this file system; the store still keeps every run once
         return True
 
     def _alive(self, claim: Path) -> bool:
@@ -98,10 +99,12 @@ class Claims:
 
     def release(self, run_ids: Iterable[str]) -> None:
         """Give runs back."""
-        for run_id in run_ids:
-            if run_id in self._held:
-                (self.folder / run_id).unlink(missing_ok=True)
-                self._held.discard(run_id)
+        for run_id in self._held.intersection(run_ids):
+            claim = self.folder / run_id
+            with contextlib.suppress(FileNotFoundError):
+                if claim.samefile(self._path):
+                    claim.unlink()
+            self._held.discard(run_id)
 
     def close(self) -> None:
         """Give everything back."""

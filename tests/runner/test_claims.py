@@ -35,6 +35,24 @@ def test_a_run_belongs_to_one_runner_until_it_is_given_back(two, tmp_path):
     assert running(tmp_path) == []
 
 
+def test_ctrl_c_right_behind_a_claim_leaves_none(two, tmp_path, monkeypatch):
+    first, second = two
+    assert second.take(TWO)
+    link = Path.hardlink_to
+
+    def interrupted(claim, owner):
+        link(claim, owner)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        first.take(ONE)
+    assert not first.take(TWO)
+    first._held.add(TWO)  # as Ctrl-C before it is known whose it is would leave it
+    first.close()
+    assert running(tmp_path) == [TWO]
+
+
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):
     code = f"import os, pathlib, sys; from bench.runner.claims import Claims; Claims(pathlib.Path(sys.argv[1])).take('{ONE}')"
     subprocess.run([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)", str(tmp_path)], check=False)
