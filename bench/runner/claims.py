@@ -57,12 +57,15 @@ class Claims:
         return list(_files(self.folder)) == [self._path]
 
     def beat(self) -> None:
-        """A sign of life, for all claims at once.
+        """A sign of life, for all claims at once."""
+        os.utime(self._file.fileno())
+
+    def check(self) -> None:
+        """Whether the results folder is still the one that this runner lives in.
 
         Raises:
-            BenchError: Somebody has removed the folder.
+            BenchError: Somebody has removed or replaced it.
         """
-        os.utime(self._file.fileno())
         if not self._path.exists():
             raise self._gone()
 

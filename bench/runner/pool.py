@@ -78,12 +78,13 @@ class Pool:
         """Train all shards.
 
         Raises:
-            BenchError: Results cannot be stored, or workers do not start.
+            BenchError: Results cannot be stored, their folder is gone, or workers do not start.
         """
         self.queue.extend(Assignment(list(shard.runs)) for shard in shards)
         beat = looked = time.monotonic()
         try:
             while self.queue or self.elsewhere or any(worker.assignment for worker in self.workers):
+                self.claims.check()
                 now = time.monotonic()
                 if now - beat > BEAT:
                     self.claims.beat()

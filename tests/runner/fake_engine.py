@@ -108,11 +108,12 @@ def spoiled(specs, **options):
     return outcomes
 
 
-def removes(root: Path, specs, **options):
-    """Somebody deletes the results folder meanwhile."""
+def removes(root: Path, seconds: float, specs, **options):
+    """Somebody deletes the results folder meanwhile; training goes on for a while."""
     import shutil
 
     shutil.rmtree(root)
+    time.sleep(seconds)
     return train(specs, **options)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.results.store import Store
+from bench.runner import pool
 from bench.runner.claims import Claims
 from bench.runner.run import run_grid
 
@@ -61,9 +62,11 @@ def test_runs_that_another_method_has_spoiled_are_done_in_a_fresh_worker(grid, r
     assert "failed beside other methods (gradients are off)" in capsys.readouterr().err
 
 
-def test_a_results_folder_that_is_deleted_meanwhile_is_said(grid, root, fake):
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_a_results_folder_that_is_deleted_meanwhile_is_said_at_once(grid, root, fake, seconds, monkeypatch):
+    monkeypatch.setattr(pool, "BEAT", 1000)  # neither a sign of life nor a result has to be written for that
     with pytest.raises(BenchError, match=f"results folder {root}.* (gone|removed)") as caught:
-        run(grid, root, partial(fake.removes, root))
+        run(grid, root, partial(fake.removes, root, seconds))
     assert caught.value.code == 3
 
 
