@@ -27,14 +27,18 @@ MARKS = (
 ASIDE = re.compile(r"\.[0-9a-f]{32}\.tmp")  # what a file is called while it is being written
 
 
-def resolved(path: str | Path) -> Path:
+def resolved(path: str | Path, below: Path | None = None) -> Path:
     """A path in the one form in which it is looked at and used: absolute, `~` and $VARIABLES spelled out, links followed.
+
+    Args:
+        path: As a user wrote it.
+        below: Where a relative path begins; the working directory by default.
 
     Raises:
         BenchError: No path can be made of it: an unknown user's home, a NUL byte, links in a circle.
     """
     try:
-        return Path(os.path.expandvars(path)).expanduser().resolve()
+        return ((below or Path()) / Path(os.path.expandvars(path)).expanduser()).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise BenchError(f"'{path!s}' cannot be a path ({error}).", "Give the path in full.") from error
 

@@ -64,7 +64,7 @@ def read_grid(path: Path) -> Grid:
         grid = Grid.model_validate(parse_toml(text, f"grid file {path}"))
     except ValidationError as error:
         raise invalid(f"grid file {path}", error, Grid.model_fields) from error
-    cards = [str(resolved(path.parent / Path(name).expanduser())) if name.endswith(".toml") else name for name in grid.datasets]
+    cards = [str(resolved(name, path.parent)) if name.endswith(".toml") else name for name in grid.datasets]
     return grid.model_copy(update={"datasets": cards})
 
 

@@ -137,9 +137,11 @@ def test_a_learning_rate_grid_multiplies_once_its_selector_is_said(card):
 
 def test_a_file_is_read_and_its_cards_are_relative_to_it(card, tmp_path, monkeypatch):
     path = tmp_path / "g.toml"
-    path.write_text('methods = ["coop_ce"]\ndatasets = ["alpha.toml"]\nseeds = [1]\n[noise]\nsymmetric = [0.5]\n')
     monkeypatch.chdir("/")
-    assert [cell.dataset for cell in expand(read_grid(path))] == [card]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spelling in ("alpha.toml", "./alpha.toml", "~/alpha.toml", "$HOME/alpha.toml", card):
+        path.write_text(f'methods = ["coop_ce"]\ndatasets = ["{spelling}"]\nseeds = [1]\n[noise]\nsymmetric = [0.5]\n')
+        assert [cell.dataset for cell in expand(read_grid(path))] == [card], spelling
 
 
 @pytest.mark.parametrize(

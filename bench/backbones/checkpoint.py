@@ -51,7 +51,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if openai:
         weights = {name: value for name, value in weights.items() if name not in {*OPENAIS, "attn_mask"}}
     if not weights:
-        raise BenchError(f"{path} holds no weights.", "Give a checkpoint: named tensors.")
+        held = f", only {', '.join(map(repr, list(found)[:5]))}" if found else ""
+        raise BenchError(f"{path} holds no weights by name{held}.", "Save model.state_dict() alone.")
     return Checkpoint(weights, openai)
 
 
@@ -104,7 +105,12 @@ def _unwrapped(path: Path, found: Any) -> dict[str, Any]:
     """The dictionary that holds the weights."""
     if not isinstance(found, Mapping):
         raise BenchError(f"{path} holds a {type(found).__name__}, not named weights.", "Save model.state_dict().")
-    inside = [name for name in WRAPPERS if isinstance(found.get(name), Mapping)]
+    inside = [name for name in WRAPPERS if isinstance(found.get(name), Mapping) and found[name]]
+    if inside:  # a moving average of the weights beside them has their names
+        first = found[inside[0]].keys()
+        inside += [
+            name for name in found if name not in inside and isinstance(found[name], Mapping) and found[name].keys() == first
+        ]
     if len(inside) > 1:
         raise BenchError(f"{path} holds several sets of weights: {', '.join(inside)}.", "Save the one that is meant alone.")
     return _unwrapped(path, found[inside[0]]) if inside else {str(name): value for name, value in found.items()}

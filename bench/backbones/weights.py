@@ -247,6 +247,9 @@ def _load(model: Any, backbone: Description) -> None:
             hint = "They are in the form of Hugging Face's transformers: give open_clip's file of them."
         raise BenchError(f"{path} does not hold the weights of {backbone.model}: {wrong}.", hint)
     model.load_state_dict(weights)
+    if broken := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
+        hint = "Fetch or save the file again; half precision cannot hold what is above 65504."
+        raise BenchError(f"{path} holds weights that are not finite numbers, such as {broken[0]}.", hint)
 
 
 def _differences(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:

@@ -42,6 +42,11 @@ class Source(Frozen):
         0.0, ge=0, lt=1
     )  # share of each class's training images that become the test part, where there is none
 
+    @field_validator("images", "split")
+    @classmethod
+    def _spelled_out(cls, path: str) -> str:
+        return str(resolved(path)) if path.startswith(("~", "$")) else path  # else below the data root
+
 
 class Human(Frozen):
     """Labels people gave to the training images, beside the true ones."""

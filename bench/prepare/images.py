@@ -18,7 +18,7 @@ from bench.prepare.sources import cifar_batches
 from bench.prepare.tables import cell
 
 PREPARED = "prepared.json"  # beside a dataset's split
-WHITE_IS_MOST = 1  # TIFF's PhotometricInterpretation: 0 is black and the largest number of the samples' bits white
+BITS, WHITE_IS_MOST = 258, (262, 1)  # TIFF's tags: BitsPerSample; PhotometricInterpretation, where 0 is black and the most white
 
 
 def content_of(data: bytes) -> str:
@@ -27,20 +27,26 @@ def content_of(data: bytes) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as RGB. Samples of 16 bits are scaled to 8, which Pillow would clip: PNG, PNM and TIFF say which is white.
+    """An opened image as RGB. Samples of more than 8 bits are scaled, not clipped as by Pillow: PNG, PNM, TIFF say what is white.
 
     Raises:
         ValueError: Its samples are of another range than the format fixes: 32-bit or signed integers, floats.
     """
     if not image.mode.startswith("I") and image.mode != "F":
         return image.convert("RGB")
-    white = image.format in {"PNG", "PPM"} or (
-        image.format == "TIFF" and image.mode.startswith("I;16") and dict(image.tag_v2).get(262) == WHITE_IS_MOST  # type: ignore[attr-defined]  # of TIFF files only
-    )
+    white = _white(image)
     if not white or image.mode == "F":
         raise ValueError(f"mode {image.mode} of {image.format}: which value is white is not known; save it with 8 bits per channel")
-    samples = np.asarray(image).astype(np.int64)  # 0 to 65535
-    return Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    samples = np.asarray(image).astype(np.int64)  # 0 to `white`
+    return Image.fromarray(((samples * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
+
+
+def _white(image: Image.Image) -> int:
+    """The sample of white as the format fixes it; 0 where it does not."""
+    if image.format in {"PNG", "PPM"}:
+        return 65535  # Pillow scales other depths to it
+    tags = dict(getattr(image, "tag_v2", {})) if image.format == "TIFF" and image.mode.startswith("I;16") else {}
+    return 2 ** int(tags[BITS][0]) - 1 if WHITE_IS_MOST in tags.items() and BITS in tags else 0
 
 
 @dataclass(frozen=True)

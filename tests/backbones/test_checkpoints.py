@@ -26,6 +26,7 @@ def forms(state):
         "plain": state,
         "lightning": {"state_dict": {f"model.{key}": value for key, value in state.items()}, "epoch": 3},
         "model": {"model": state, "optimizer": {"state": {}}, "best": np.float64(0.5), "counts": np.arange(3)},
+        "empty": {"model": {}, "state_dict": state},
         "nested": {"model": {"state_dict": state}, "args": argparse.Namespace(lr=0.1)},
         "compiled": {f"_orig_mod.{key}": value for key, value in state.items()},
         "parallel": {"state_dict": {f"module._orig_mod.{key}": value for key, value in state.items()}},
@@ -132,7 +133,10 @@ def test_what_cannot_be_the_weights_is_told(named, tmp_path):  # noqa: F811
         ({**state, **{f"_orig_mod.{key}": value for key, value in state.items()}}, "the same weights twice"),
         ({"text_model.a": torch.zeros(1)}, r"missing, such as ln_final.bias; 1 are none of its.*form of Hugging Face"),
         ([torch.zeros(1)], "holds a list, not named weights"),
-        ({"epoch": 3}, "holds no weights"),
+        ({"epoch": 3}, "holds no weights by name, only 'epoch'"),
+        ({"state_dict": state, "state_dict_ema": state}, "holds several sets of weights: state_dict, state_dict_ema"),
+        ({"model": {}, "ema": state}, "holds no weights by name, only 'model', 'ema'"),
+        (state | {"text_projection": state["text_projection"] * float("nan")}, "not finite numbers, such as text_projection"),
     ):
         torch.save(saved, tmp_path / "w.pt")
         with pytest.raises(BenchError, match=words):

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.cards import Card, card_paths, find_card, load_card, parse_card
+from bench.data.cards import Card, Source, card_paths, find_card, load_card, parse_card
 from bench.errors import BenchError
 from bench.paths import datasets_root
 from bench.prepare.sources import READERS
 
 README = (datasets_root() / "README.md").read_text(encoding="utf-8")
 MINIMAL = 'name = "x"\ntitle = "t"\ntemplates = ["a {}."]\nclasses = ["a", "b_c"]\n'
+
+
+def test_the_folder_of_a_source_may_be_below_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spelling, path in (("~/x", tmp_path / "x"), ("$HOME/x", tmp_path / "x"), ("x", "x")):
+        assert Source(format="folders", images=spelling, split="").images == str(path)
 
 
 def test_the_readmes_card_is_one_and_it_names_every_format():

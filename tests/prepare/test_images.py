@@ -1,5 +1,7 @@
 """Images of every kind come out as CoOp reads them."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,6 +95,16 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, name, dtype):
     between = np.array([[128, 129, 32767, 32896, 65406, 65407]], dtype=dtype)  # rounded to the nearest
     Image.fromarray(between).save(tmp_path / name)
     assert np.array_equal(np.asarray(FolderImages(tmp_path)(name)[0])[..., 0], np.floor(between.astype(float) * 255 / 65535 + 0.5))
+
+
+def test_white_is_the_largest_number_of_a_tiffs_own_bits(tmp_path):
+    """Twelve bits, packed, as microscopes write them: 4095 is white. (Pillow only reads such files, so it is put together.)"""
+    samples = [0, 16, 2048, 4095]
+    packed = int("".join(f"{value:012b}" for value in samples), 2).to_bytes(6, "big")
+    tags = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + fields + bytes(4))
+    assert np.asarray(FolderImages(tmp_path)("a.tif"))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_samples_of_no_known_range_cannot_be_read(tmp_path):
