@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from bench.backbones.description import describe as describe_backbone
 from bench.data.cards import load_card
+from bench.data.noise import kind
 from bench.data.replaced import draw_halves
 from bench.data.splits import draw_few_shot
-from bench.data.task import check_ready, features_version, replaces_images, split_of
+from bench.data.task import check_ready, features_version, human_labels, replaces_images, split_of
 from bench.engine import ENGINE_VERSION
 from bench.engine.outcome import stack_key
 from bench.errors import BenchError
@@ -21,7 +22,6 @@ from bench.grid import Grid, fill_nested, split_cells
 from bench.results.store import Store
 from bench.spec import RunSpec, canonical, cell_of, dataset_name, digest
 from methods import registry
-from methods.registry import PLUGIN
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
 Pace = dict[tuple[str, str, str], float]  # seconds per training step, by (dataset, backbone, tunes) and by ("", backbone, tunes)
@@ -78,7 +78,8 @@ class Plan:
 def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_version) -> dict[str, Any]:
     """The versions of what computes a run: method (and methods it is composed with), engine and features.
 
-    A plugin file is being worked on, so its content counts as well as the method's own version, with that of its own modules.
+    A plugin file is being worked on, so its content counts as well as the method's own version, with that of its own modules. So do
+    the labels that people gave, where a run learns from them.
 
     Args:
         spec: The run.
@@ -105,15 +106,24 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
             f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",
             f'Leave it out: exclude = [{{method = "{spec.method.name}", dataset = "{spec.dataset}"}}].',
         )
-    nested = [registry.declared(spec.method.params[key]["name"]).facts["version"] for key in facts["nested"]]
+    first, *inside = _parts(spec.method.name, spec.method.params)
     versions = {
         "method": facts["version"],
         "engine": ENGINE_VERSION,
         "features": features(spec.dataset, spec.backbone),
     }
-    if declared.module.startswith(PLUGIN):
-        versions["source"] = digest([sha256(path) for path in registry.sources(declared.module)])
-    return versions | {"nested": nested} if nested else versions
+    if sources := [path for part in (first, *inside) for path in registry.sources(part.module)]:
+        versions["source"] = digest([sha256(path) for path in sources])
+    if kind(spec.noise.protocol) == "human" and load_card(spec.dataset).train_labels == "true":
+        versions["labels"] = digest(human_labels(spec.dataset, spec.noise.protocol))
+    return versions | ({"nested": [part.facts["version"] for part in inside]} if inside else {})
+
+
+def _parts(name: str, params: dict[str, Any]) -> list[registry.Declared]:
+    """What a method and all methods that it is composed with declare."""
+    declared = registry.declared(name)
+    inner = [params[key] for key in declared.facts["nested"]]
+    return [declared, *(part for one in inner for part in _parts(one["name"], one))]
 
 
 @lru_cache(maxsize=4096)
@@ -169,11 +179,11 @@ def make_plan(
 def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
     done, failed, features = store.done(), store.failures(), cache(features_version)
     cells_done = {cell_of(run_id) for run_id in done}
-    known: dict[object, dict[str, Any] | str] = {}  # per method, dataset and backbone: versions, or why there are none
+    known: dict[object, dict[str, Any] | str] = {}  # per method, dataset, backbone and people's labels: versions, or why not
     lacking: dict[object, str] = {}  # per dataset, backbone and whatever else decides what data a run needs
     runs = []
     for spec in specs:
-        key = (repr(spec.method), spec.dataset, spec.backbone)
+        key = (repr(spec.method), spec.dataset, spec.backbone, kind(spec.noise.protocol) == "human" and spec.noise.protocol)
         if key not in known:
             try:
                 known[key] = versions_of(spec, features)

@@ -202,16 +202,35 @@ def used(name: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def sources(module: str) -> list[Path]:
-    """The file of a module and those of all modules of its author's own that it imports, directly or not; sorted."""
+    """The files of a module that is being worked on and of all of its author's own that it imports, directly or not; sorted.
+
+    What an installed package or this project holds has a version, and is none of them.
+    """
     found: dict[str, Path] = {}
     left = [module]
     while left:
         name = left.pop()
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if name not in found and path and (name == module or _own(name, path)):
+        path = _file(name)
+        if name not in found and path and (name.startswith(PLUGIN) or _own(name, path)):
             found[name] = Path(path)
-            left += _imported(Path(path), sys.modules[name].__package__ or "")
+            left += _imported(Path(path), name if path.endswith("__init__.py") else name.rpartition(".")[0])
     return [found[name] for name in sorted(found)]
+
+
+def _file(module: str) -> str | None:
+    """The file of a module, loaded or not: one that a loss imports has not been in a plan."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
+    top, _, rest = module.partition(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not rest:
+        return spec.origin if spec else None
+    places = [Path(folder, *rest.split(".")) for folder in spec.submodule_search_locations or ()]
+    files = (file for place in places for file in (place.with_suffix(".py"), place / "__init__.py"))
+    return next((str(file) for file in files if file.is_file()), None)
 
 
 def _own(module: str, path: str) -> bool:

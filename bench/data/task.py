@@ -1,6 +1,5 @@
 """What a run needs: its images, its labels by people, whether all features are there, and the arrays it gets (load.py)."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,6 +16,7 @@ from bench.data.noise import Labels, protocol_of, realised_rate
 from bench.data.replaced import draw_halves, replace_images
 from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
 from bench.errors import ENVIRONMENT, BenchError
+from bench.files import read_json
 from bench.paths import features_root
 from bench.seeds import derive
 from bench.spec import NoiseSpec, RunSpec, digest
@@ -160,14 +160,21 @@ def check_noise(card: Card, noise: NoiseSpec) -> None:
 
 @lru_cache(maxsize=8)
 def human_labels(dataset: str, protocol: str) -> dict[str, int]:
-    """The human label of each image, by path, of the set that a protocol names, or the card's first."""
+    """The human label of each image, by path, of the set that a protocol names, or the card's first.
+
+    Raises:
+        BenchError: They are not there, or are of other sets than the card's.
+    """
     card = load_card(dataset)
     path = cached_human(card)
     if card.human is None or not path.is_file():
         raise BenchError(
             f"the human labels of '{card.name}' are not in {path.parent}.", "Extract its features again, with --labels FILE."
         )
-    labels: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))[protocol.partition(":")[2] or next(iter(card.human.sets))]
+    chosen, sets = protocol.partition(":")[2] or next(iter(card.human.sets)), read_json(path, "file of human labels")
+    if not isinstance(sets, dict) or chosen not in sets:
+        raise BenchError(f"{path} holds no labels '{chosen}'.", "Remove it and extract the features again, with --labels FILE.")
+    labels: dict[str, int] = sets[chosen]
     return labels
 
 

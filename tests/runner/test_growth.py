@@ -93,11 +93,13 @@ def plugin(tmp_path, monkeypatch):
     (tmp_path / "my_losses").mkdir()
     (tmp_path / "my_losses" / "__init__.py").write_text("from .numbers import Q\n")
     (tmp_path / "my_losses" / "numbers.py").write_text("import json\nQ = 0.5\n")
+    (tmp_path / "my_losses" / "late.py").write_text("def loss(batch, q):\n    return -q * batch.log_p_y\n")
     (tmp_path / "my_losses" / "unused.py").write_text("")
     path = tmp_path / "grows.py"
     path.write_text(
         "import torch\nfrom my_losses import Q\nfrom methods.base import Method\nfrom methods.registry import register\n\n"
-        '@register("grows")\nclass Grows(Method):\n    """Grows."""\n    q: float = Q\n'
+        '@register("grows")\nclass Grows(Method):\n    """Grows."""\n    q: float = Q\n\n'
+        "    def loss(self, batch):\n        from my_losses import late\n        return late.loss(batch, self.q)\n"
     )
     registry.load_plugin(path)
     yield path
@@ -107,14 +109,21 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_a_plugin_is_stale_when_a_module_of_its_own_changes_and_only_then(plugin, grid):
-    spec = expand(grid.model_copy(update={"methods": ["grows"]}))[0]
+    """Also of a module that only the loss imports, so that a plan has not loaded it; and where it is another method's base."""
+    specs = [
+        expand(grid.model_copy(update={"methods": [entry]}))[0] for entry in ("grows", {"name": "clipcleaner", "base": "grows"})
+    ]
     folder = plugin.parent / "my_losses"
-    assert registry.sources("bench_plugin_grows") == [plugin, folder / "__init__.py", folder / "numbers.py"]
-    before = versions_of(spec)
+    assert registry.sources("bench_plugin_grows") == [plugin, *(folder / f"{name}.py" for name in ("__init__", "late", "numbers"))]
+    assert registry.sources("methods.gce") == []
+    before = [versions_of(spec) for spec in specs]
     (folder / "unused.py").write_text("1\n")
-    assert versions_of(spec) == before
-    (folder / "numbers.py").write_text("import json\nQ = 0.6\n")
-    assert versions_of(spec)["source"] != before["source"]
+    assert [versions_of(spec) for spec in specs] == before
+    for name in ("numbers", "late"):
+        (folder / f"{name}.py").write_text((folder / f"{name}.py").read_text() + "# edited\n")
+        after = [versions_of(spec)["source"] for spec in specs]
+        assert all(now != then["source"] for now, then in zip(after, before, strict=True))
+        before = [versions_of(spec) for spec in specs]
 
 
 def test_what_was_stored_is_verified_by_itself(filled):

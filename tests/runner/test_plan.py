@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import bench.plan
+from bench.data.cards import load_card
+from bench.data.task import cached_human, human_labels
 from bench.engine.outcome import stack_key
+from bench.files import write_text
 from bench.grid import Grid
 from bench.plan import cell_text, describe, make_plan, method_label, run_steps
 from bench.results.store import Store
@@ -205,3 +208,28 @@ def test_an_oracle_is_refused_where_nobody_knows_the_truth(store):
     told = {cell.spec.method.name: cell.reason for cell in cells if "told the true labels" in cell.reason}
     assert set(told) == {"clean_only", "co_teaching_oracle"}
     assert 'exclude = [{method = "clean_only", dataset = "clothing1m"}]' in told["clean_only"]
+
+
+def test_other_labels_by_people_make_runs_stale_and_missing_ones_are_said(grid, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_FEATURES", str(tmp_path / "features"))
+    card = Path(grid.datasets[0])
+    card.write_text(f"{card.read_text()}\n[human]\nfile = 'labels.json'\nsets = {{mine = 25.0}}\n")
+    load_card.cache_clear()
+    asked = grid.model_copy(update={"methods": ["coop_ce"], "datasets": [str(card)], "noise": {"human": [0.0, 1.0]}, "seeds": [1]})
+
+    def states():
+        human_labels.cache_clear()
+        return {cell.spec.noise.protocol: (cell.state, cell.reason) for cell in make_plan(asked, store).runs}
+
+    found = states()
+    assert (found["clean"][0], found["human"][0]) == ("new", "unavailable")
+    assert "the human labels of" in found["human"][1]
+    path = cached_human(load_card(str(card)))
+    for content, says in (("[", "not valid JSON"), ("{}", "holds no labels 'mine'")):
+        write_text(path, content)
+        assert says in states()["human"][1]
+    for label in (0, 1):
+        write_text(path, json.dumps({"mine": {"x.png": label}}))
+        assert states() == {"clean": ("new" if label == 0 else "done", ""), "human": ("new" if label == 0 else "stale", "")}
+        for cell in make_plan(asked, store).runs:
+            finish(store, cell)
