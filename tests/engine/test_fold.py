@@ -34,7 +34,15 @@ def members_of(backbone, method="coop_ce", rates=(0.25, 0.5, 0.5), data=None, tu
 
 def train(backbone, members, folded=True):
     """The outcomes of a stack, and what is still folded at its end."""
-    stack = Stack(members, TextFeatures(backbone, CLASSES, members[0].spec.train), None)
+    zero_shot = members[0].arrays.zero_shot
+    match members[0].spec.method.tunes:
+        case "clip_adapter":
+            learner = ClipAdapter(zero_shot.text)
+        case "tip_adapter":
+            learner = TipAdapter(zero_shot, members)
+        case _:
+            learner = TextFeatures(backbone, CLASSES, members[0].spec.train)
+    stack = Stack(members, learner, None)
     if not folded:
         stack.folds.clear()
     return stack.run(keep_context=True), stack.folds
@@ -82,24 +90,16 @@ def test_folded_runs_end_where_runs_one_by_one_do(backbone, name):
 @pytest.mark.parametrize("tunes", ["clip_adapter", "tip_adapter"])
 @pytest.mark.parametrize("rates", [(0.25, 0.5, 0.5), (0.25, 0.5)])
 def test_folded_adapters_end_where_those_one_by_one_do(backbone, tunes, rates):
-    ends = []
-    for folded in (True, False):
-        members = members_of(backbone, "gce", rates, tunes=tunes)
-        zero_shot = members[0].arrays.zero_shot
-        learner = ClipAdapter(zero_shot.text) if tunes == "clip_adapter" else TipAdapter(zero_shot, members)
-        stack = Stack(members, learner, None)
-        assert [len(fold.members) for fold in stack.folds] == [len(rates)]
-        if not folded:
-            stack.folds.clear()
-        ends.append(stack.run(keep_context=True))
-        assert not folded or stack.folds, "found not to be foldable"
-    for one, other in zip(*ends, strict=True):
+    (folded, folds), (alone, _) = (train(backbone, members_of(backbone, "gce", rates, tunes=tunes), fold) for fold in (True, False))
+    assert [len(fold.members) for fold in folds] == [len(rates)]
+    for one, other in zip(folded, alone, strict=True):
         np.testing.assert_allclose(one.context, other.context, atol=1e-6)
         assert one.history["grad_noisy"] == pytest.approx(other.history["grad_noisy"], rel=1e-4)
-    assert np.abs(ends[0][0].context - ends[0][1].context).max() > 1e-3
+    assert np.abs(folded[0].context - folded[1].context).max() > 1e-3
 
 
-def test_a_run_that_turns_nan_leaves_alone(backbone):
+@pytest.mark.parametrize("tunes", ["prompt", "clip_adapter", "tip_adapter"])
+def test_a_run_that_turns_nan_leaves_alone(backbone, tunes):
     """A NaN among one run's features is met in some step of the first epoch that has its view."""
     tasks = [member.data for member in members_of(backbone)]
     bad = tasks[1].table.copy()
@@ -107,7 +107,7 @@ def test_a_run_that_turns_nan_leaves_alone(backbone):
     rows = tasks[1].rows.copy()
     rows[7] = len(bad) - 1
     data = [dataclasses.replace(task, table=bad, rows=rows if i == 1 else task.rows) for i, task in enumerate(tasks)]
-    (folded, folds), (alone, _) = (train(backbone, members_of(backbone, data=data), fold) for fold in (True, False))
+    (folded, folds), (alone, _) = (train(backbone, members_of(backbone, data=data, tunes=tunes), fold) for fold in (True, False))
     assert [outcome.status for outcome in folded] == ["done", "failed", "done"]
     assert "not finite in epoch 0" in folded[1].error
     assert [len(fold.members) for fold in folds] == [2]
