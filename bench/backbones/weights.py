@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def find_weights(model: str, tag: str) -> Path | None:
 def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = "", *, download: bool = False) -> Description:
     """The backbone of an open_clip model name with a pretrained tag, a weights file or both, or of a folder or hub name.
 
-    Activation and image settings are the tag's. Of a file without a tag they are the model name's own, and quick GELU where the
-    file is in OpenAI's form.
+    Activation and image settings are the tag's, which is named, or known by the hash of a published file. Of another file they are
+    the model name's own, and quick GELU where the file is in OpenAI's form.
 
     Args:
         model: open_clip's name, "local-dir:<folder>" or "hf-hub:<owner>/<name>".
@@ -68,9 +69,11 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags and (tag or weights is None):
         raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
+    path = _tagged(model, tag, download=download) if weights is None else _weights_file(weights)
+    digest = sha256(path)
+    tag = _checked_tag(model, tag, path, digest)
     settings = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     config = open_clip.get_model_config(model)
-    path = _tagged(model, tag, download=download) if weights is None else _weights_file(weights)
     quick_gelu = bool(config.get("quick_gelu") or settings.get("quick_gelu"))
     if weights is not None and not quick_gelu and read_checkpoint(path).openai:
         if tag:
@@ -86,11 +89,36 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         model=model,
         pretrained=tag,
         weights=str(path),
-        sha256=sha256(path),
+        sha256=digest,
         quick_gelu=quick_gelu,
         preprocess=Preprocess(**{key: settings.get(key) or getattr(usual, key) for key in Preprocess.model_fields}),
         context_length=int(config["text_cfg"].get("context_length", 77)),
     )
+
+
+@cache
+def published() -> dict[str, list[tuple[str, str]]]:
+    """The models and tags of each file whose hash open_clip knows: whole or its first 8 digits, as the file's URL carries it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for model, tag in open_clip.list_pretrained():
+        url = str(open_clip.get_pretrained_cfg(model, tag).get("url", ""))
+        if carried := re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.pt$", url):
+            found.setdefault(carried[1] or carried[2], []).append((model, tag))
+    return found
+
+
+def _checked_tag(model: str, tag: str, path: Path, digest: str) -> str:
+    """The tag of a weights file: the one that is named, or the one that its hash is known by; "" where neither is.
+
+    Raises:
+        BenchError: Its hash is known as another model's or tag's.
+    """
+    owners = published().get(digest) or published().get(digest[:8]) or []
+    tags = [own for name, own in owners if name == model]
+    if owners and (tag or (tags or [""])[0]) not in tags:
+        known = " or ".join(f"{name}@{own}" for name, own in owners)
+        raise BenchError(f"{path} is the published file of {known}, not of {model}{f'@{tag}' if tag else ''}.", "Name what it is.")
+    return tag or (tags[0] if tags else "")
 
 
 def assumed(backbone: Description) -> str:

@@ -90,7 +90,11 @@ def in_tar(root: Path, path: str) -> tuple[Path, Place | None]:
     """The archive that holds `<archive below root>.tar/<name>`, and the place in it, if it is there."""
     shard, _, name = path.partition(".tar/")
     archive = root / f"{shard}.tar"
-    return archive, index(archive).get(name) if archive.is_file() else None
+    try:
+        about = archive.stat()
+    except OSError:
+        return archive, None
+    return archive, _index(archive, about.st_mtime_ns, about.st_size).get(name)
 
 
 def part_shards(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,8 +180,18 @@ def _both(encoder: Encoder, made: list[Made]) -> Batch:
     return _encoded(encoder, _gathered(made))
 
 
+def stretches(number: int, size: int, workers: int) -> list[list[int]]:
+    """Batches of images 0 to `number` - 1, so that each of DataLoader's workers, which take turns, reads a stretch of its own.
+
+    A shard of a table can only be read forward; with batches in their own order every worker would read all of every shard.
+    """
+    batches = [list(range(start, min(start + size, number))) for start in range(0, number, size)]
+    own = [[batches[i] for i in some] for some in np.array_split(np.arange(len(batches)), workers)]
+    return [batch for turn in zip_longest(*own) for batch in turn if batch is not None]
+
+
 def encode(encoder: Encoder, paths: list[str], read: Reader, views: int, batch_size: int | None, workers: int) -> Iterator[Batch]:
-    """Decode and encode images, batch by batch, in order.
+    """Decode and encode images, batch by batch.
 
     Args:
         encoder: The image tower.
@@ -194,9 +205,10 @@ def encode(encoder: Encoder, paths: list[str], read: Reader, views: int, batch_s
         BenchError: A process was killed, which is what happens where memory is short.
     """
     here = encoder.device.type == "cpu"
+    images = max(1, (batch_size or (CPU_BATCH if here else GPU_BATCH)) // (1 + views))
     loader = DataLoader(
         Views(paths, read, encoder, views),
-        batch_size=max(1, (batch_size or (CPU_BATCH if here else GPU_BATCH)) // (1 + views)),
+        batch_sampler=stretches(len(paths), images, max(1, workers)),
         num_workers=min(workers, len(paths)),
         collate_fn=partial(_both, encoder) if here else _gathered,
     )

@@ -108,8 +108,10 @@ def plain(encoder: Encoder, folder: Path, names: list[str], views: int, workers:
 
 def ours(encoder: Encoder, folder: Path, names: list[str], views: int, workers: int) -> NDArray[np.float32]:
     """The same as `bench features extract` makes them."""
-    batches = encode(encoder, names, FolderImages(folder), views, None, workers)
-    return torch.cat([batch.views for batch in batches]).numpy()
+    found: dict[str, torch.Tensor] = {}
+    for batch in encode(encoder, names, FolderImages(folder), views, None, workers):
+        found |= dict(zip(batch.contents, batch.views, strict=True))
+    return torch.stack([found[name] for name in names]).numpy()
 
 
 def time_extraction(case: Case, repeats: int, cores: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from bench.backbones import weights
 from bench.backbones.description import Description, describe, save_description
-from bench.backbones.weights import create_model, create_tokenizer, find_weights, resolve
+from bench.backbones.weights import assumed, create_model, create_tokenizer, find_weights, resolve, settings_from
 from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
@@ -229,3 +229,25 @@ def test_altered_embedded_weights_are_refused_when_loaded(home, monkeypatch):
     altered.write_bytes(altered.read_bytes()[:-1] + b"\x55")
     with pytest.raises(BenchError, match="no longer the file that 'embedded' names"):
         create_model(describe("embedded"))
+
+
+RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"  # as OpenAI's own code (clip.py) lists it
+LAION = "46683a32" + 56 * "0"  # in the name of LAION-400M's ViT-B-32
+
+
+def test_a_published_file_is_known_by_its_hash(tmp_path, monkeypatch):
+    file = tmp_path / "renamed.bin"
+    file.write_bytes(b"stands for the file of the hash")
+
+    def found(digest, *words):
+        monkeypatch.setattr("bench.backbones.weights.sha256", lambda path: digest)
+        return resolve(*words, weights=file)
+
+    known = found(RN50, "RN50")
+    assert (known.pretrained, known.quick_gelu, assumed(known)) == ("openai", True, "")
+    assert "open_clip's tag 'openai'" in settings_from(known)
+    assert known.content == found(RN50, "RN50", "openai").content
+    assert found(LAION, "ViT-B-32").pretrained == "laion400m_e32"
+    for words in (("ViT-B-32",), ("RN50", "cc12m"), ("RN101", "openai")):
+        with pytest.raises(BenchError, match=r"renamed\.bin is the published file of RN50@openai or RN50-quickgelu@openai, not of"):
+            found(RN50, *words)

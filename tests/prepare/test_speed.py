@@ -10,7 +10,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from bench.errors import BenchError
 from bench.prepare import speed
-from bench.prepare.extract import Encoder, Views, encode
+from bench.prepare.extract import Encoder, Views, encode, stretches
 from bench.prepare.images import FolderImages
 from bench.prepare.speed import NONE, Case, draw, encoder_of, ours, plain, time_extraction
 
@@ -54,3 +54,12 @@ def test_a_process_that_is_killed_is_one_sentence(tmp_path):
     with pytest.raises(BenchError, match="a process that decoded images was killed") as caught:
         list(encode(encoder_of(NONE), draw(tmp_path, 2), Deadly(tmp_path), 0, None, 1))
     assert caught.value.code == 3
+
+
+@pytest.mark.parametrize(("number", "size", "workers"), [(100, 7, 3), (5, 2, 4), (64, 64, 1), (1, 3, 2), (33, 4, 8)])
+def test_every_worker_reads_a_stretch_of_its_own_and_all_images_are_read(number, size, workers):
+    batches = stretches(number, size, workers)
+    assert sorted(i for batch in batches for i in batch) == list(range(number))
+    assert max(len(batch) for batch in batches) <= size
+    of_worker = [[i for batch in batches[worker::workers] for i in batch] for worker in range(workers)]
+    assert all(own == list(range(own[0], own[0] + len(own))) for own in of_worker if own)
