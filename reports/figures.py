@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from reports import cells
 from reports.analysis import Analysis
@@ -40,12 +41,16 @@ def curve(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def highlighted(analysis: Analysis) -> list[str]:
-    """The trained labels that panels show in colour: the user's first, else the best, and always the control; at most eight."""
-    labels = analysis.trained
+    """The trained labels that panels show in colour: the user's first, else the best, and always the control; at most eight.
+
+    Where the control's method has several rows, the best of them.
+    """
+    labels, method = analysis.trained, analysis.rows["method"]
     if len(labels) <= MOST:
         return labels
-    first = [label for label in labels if label != analysis.control][: MOST - (analysis.control in labels)]
-    return [label for label in labels if label in first or label == analysis.control]
+    control = analysis.control or next((label for label in labels if method[label] == analysis.choices.control), "")
+    first = [label for label in labels if label != control][: MOST - (control in labels)]
+    return [label for label in labels if label in first or label == control]
 
 
 def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x: str, y: str, least: float = 1.05) -> list[Axes]:
@@ -67,7 +72,7 @@ def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x:
     down = -(-count // across)
     lines, columns = _legend_shape(legend, width)
     title = 0.22 if count > 1 else 0.08
-    top = 0.05 + 0.155 * lines + title
+    top = 0.05 + 0.149 * lines + title
     high = top + down * height + (down - 1) * (title + 0.05) + bottom
     figure = Figure(figsize=(width, high))
     wide = (width - left - right - gap * (across - 1)) / across
@@ -103,7 +108,8 @@ def inches(names: Iterable[str], size: float = 7.0) -> float:
 
 @cache  # names stand in every figure
 def _points(name: str, size: float) -> float:
-    return float(TextPath((0, 0), name, size=size).get_extents().width)
+    width: float = text_to_path.get_text_width_height_descent(name, FontProperties(size=size), ismath=False)[0]
+    return 1.04 * width  # hinted, as small type is drawn, it is wider
 
 
 def handles(labels: Sequence[str], looks: dict[str, Style], others: bool = False, zero_shot: bool = False, *,
@@ -173,8 +179,9 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
 
 
 def shortened(name: str, most: int) -> str:
-    """A name where room is short."""
-    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
+    """A name where room is short: without its middle, as names of variants differ at their ends."""
+    last = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - last].rstrip()}…{name[-last:].lstrip()}"
 
 
 def _grey(count: int) -> str:

@@ -35,9 +35,9 @@ def gains_of(runs: pd.DataFrame, protocol: str, order: list[str]) -> Gains:
     full = rows.groupby("rate")["dataset"].nunique()
     rates = [float(rate) for rate in full.index[full == full.max()]]
     rows = rows[rows["rate"].isin(rates)].sort_values(["dataset", "rate", "seed"])
-    labels = [label for label in order if label in set(rows["label"])]
     shape = (rows["dataset"].nunique(), len(rates), rows["seed"].nunique())
     groups = dict(iter((rows["accuracy"] - rows["zero_shot"]).groupby(rows["label"])))
+    labels = [label for label in order if label in groups]
     return Gains(labels, rates, np.stack([groups[label].to_numpy(dtype=float).reshape(shape) for label in labels]))
 
 

@@ -21,6 +21,8 @@ from reports.style import SOFT, Style
 from reports.tables import Table
 from reports.wording import counted
 
+BESIDE = 18  # columns of a table that fit a printed page
+
 
 def page(
     results: Results,
@@ -55,6 +57,7 @@ def page(
         leaderboard=leaderboard(analysis, looks, tables[0]),
         words=words,
         tables=tables[1:],
+        pieces=pieces,
         pictures=[(base64.b64encode(path.read_bytes()).decode(), caption, path.stem) for path, caption in pictures],
         protocol=protocol(analysis.runs),
         environments=[
@@ -65,6 +68,13 @@ def page(
         command=command,
         data=drill_down(analysis, records) | {"curves": curves(analysis, looks), "protocol": analysis.protocol},
     )
+
+
+def pieces(table: Table) -> list[range]:
+    """The positions of the columns that stand beside each other: no more than fit a printed page, groups (of one size) whole."""
+    size = table.groups.count(table.groups[0]) if table.groups else 1
+    step = max(1, BESIDE // size) * size
+    return [range(i, min(i + step, len(table.columns))) for i in range(0, len(table.columns), step)]
 
 
 def _shown(value: Any) -> str:

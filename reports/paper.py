@@ -67,14 +67,14 @@ def _chosen(option: str, wanted: Sequence[str], known: Sequence[str]) -> list[st
     for name in wanted:
         if name not in known:
             raise BenchError(f"{option}: '{name}' is not in these results.", nearest(name, known))
-    return list(wanted or known)
+    return list(dict.fromkeys(wanted or known))
 
 
 def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
     runs = cells.of_protocol(analysis.runs, protocol)
     datasets = _chosen("--datasets", layout.datasets, analysis.datasets)
     known = {f"{rate:g}": float(rate) for rate in sorted(runs["rate"].unique())}
-    wanted = [f"{rate:g}" for rate in layout.rates]
+    wanted = list(dict.fromkeys(f"{rate:g}" for rate in layout.rates))
     rates = [known[text] for text in (wanted if wanted and set(wanted) <= set(known) else _chosen("--rates", wanted, list(known)))]
     runs = runs[runs["dataset"].isin(datasets) & runs["rate"].isin(rates)]
     averages = runs.groupby(["label", "rate", "seed", "trained"], as_index=False)["accuracy"].mean().assign(dataset=AVERAGE)
@@ -86,8 +86,8 @@ def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
     pairs = [(dataset, rate) for dataset in [*datasets, AVERAGE] for rate in rates]
     hidden = set(map(tuple, runs.loc[~runs["identifiable"], ["dataset", "rate"]].drop_duplicates().itertuples(index=False)))
     competing = [label for label in analysis.shown if label in analysis.ranked]
-    marks = {pair: _marks(mean.loc[competing, pair], runs, pair) for pair in pairs}
     number = mean.to_dict()
+    marks = {pair: _marks(sorted(competing, key=lambda label: -number[pair][label]), runs, pair) for pair in pairs}
 
     def entry(label: str, pair: tuple[str, float]) -> Entry:
         best, second = marks[pair]
@@ -111,11 +111,8 @@ def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
     )
 
 
-def _marks(mean: pd.Series, runs: pd.DataFrame, pair: tuple[str, float]) -> tuple[str, str]:
-    """The labels with the highest and the second highest mean; nobody where mean and ranks disagree about an average."""
-    order = list(mean.sort_values(ascending=False, kind="stable").index)
-    if pair[0] == AVERAGE:
-        points = cells.by_seed(runs[runs["rate"] == pair[1]], order)
-        if not statistics.marked(points)[0]:
-            return "", ""
+def _marks(order: list[str], runs: pd.DataFrame, pair: tuple[str, float]) -> tuple[str, str]:
+    """The first and the second of the labels in the order of their means; nobody where mean and ranks disagree about an average."""
+    if pair[0] == AVERAGE and not statistics.marked(cells.by_seed(runs[runs["rate"] == pair[1]], order))[0]:
+        return "", ""
     return order[0], order[1] if len(order) > 1 else ""

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import cells, statistics
+from reports import cells, labels, statistics
 from reports.analysis import Analysis
 from reports.figures import Drawing, handles, highlighted, inches, lines, panels, shortened
 from reports.gains import gains_of, profiles
 from reports.style import GREY, SOFT, Style
-from reports.wording import counted
+from reports.wording import counted, value
 
 
 def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
@@ -30,7 +30,8 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
     """Demšar's diagram: mean ranks on a line (best left), bars join what the Nemenyi test does not tell apart."""
     scores = analysis.scores[analysis.ranked]
     ranks = pd.Series(statistics.friedman(scores.to_numpy()).ranks, index=analysis.ranked).sort_values(kind="stable")
-    short = {label: shortened(label, 28 if width > 4 else 20) for label in analysis.ranked}
+    most = next(n for n in range(28, 3, -1) if inches(f"{shortened(label, n)} 00.0" for label in analysis.ranked) < 0.33 * width)
+    short = {label: shortened(label, most) for label in analysis.ranked}
     distance = statistics.nemenyi_distance(*scores.shape[::-1])
     half, bars = (len(ranks) + 1) // 2, cliques(ranks, distance)
     step, top = 0.15, 0.2 + 0.07 * len(bars)  # inches: between labels, and of the first label below the axis
@@ -168,8 +169,12 @@ def dose(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
     for method in methods:
         line = table.loc[method].sort_values("start")
         ax.plot(line["start"], line["accuracy"], **titled[str(names[method])].line)
+    starts = rows.drop_duplicates("label").set_index("label")["train"].map(lambda train: labels.protocol(train)["start"])
+    begins = table.droplevel("method")["start"].groupby(starts).mean().sort_values()
+    named = "; ".join(f"{name}: {value(accuracy)} %" for name, accuracy in begins.items())
     caption = (
-        f"Dose: mean accuracy under {analysis.protocol} noise against accuracy at the start, a point per start, a line per method."
+        f"Dose: mean accuracy under {analysis.protocol} noise against accuracy at the start, a point per start ({named}), a line "
+        "per method."
     )
     return Drawing("dose", caption, ax.figure, table)  # type: ignore[arg-type]  # no subfigure
 

@@ -34,6 +34,8 @@ FIXED = {"coop_ce": ("#000000", "-", "o"), "zero_shot": (SOFT, "--", "")}
 RC: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
+    "axes.titley": 1.0,  # else every panel is laid out once more for its title
+    "text.parse_math": False,  # names are text, whatever signs they hold
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports import cells, statistics
 from reports.analysis import Analysis
+from reports.statistics import Floats
 from reports.wording import counted, value
 
 Mark = Literal["", "best", "tied"]
@@ -140,18 +141,13 @@ def dataset_table(analysis: Analysis, noise: str, rate: float) -> Table:
     found = set(here["label"])
     labels = [label for label in analysis.shown if label in found] + sorted(found - set(analysis.labels))
     mean = cells.wide(here, "label", "dataset").loc[labels]
-    counts = here.pivot_table(index="label", columns="dataset", values="accuracy", aggfunc="count")
-    std = here.pivot_table(index="label", columns="dataset", values="accuracy", aggfunc="std").reindex_like(mean)
-    std.loc[[label for label in labels if label in set(here.loc[~here["trained"], "label"])]] = np.nan
+    groups = here.groupby(["label", "dataset"])["accuracy"]
+    counts, std = (groups.agg(how).unstack("dataset").reindex_like(mean) for how in ("count", "std"))  # noqa: PD010 - nothing is aggregated
+    std.loc[analysis.rows.index[~analysis.rows["trained"]].intersection(labels)] = np.nan
     error = standard_errors(mean, std, counts, here.groupby("dataset")["num_test"].first())
     competing = [label for label in labels if label in analysis.ranked]
-    marks = {}
-    for dataset in map(str, mean):
-        column = mean.loc[competing, dataset].dropna()
-        if len(column):
-            best = str(column.idxmax())
-            allowed = 1.96 * np.hypot(error.loc[column.index, dataset].to_numpy(), cells.number(error, best, dataset))
-            marks[dataset] = (best, set(column.index[column.to_numpy() >= column[best] - allowed]))
+    columns_of = zip(mean, mean.loc[competing].to_numpy().T, error.loc[competing].to_numpy().T, strict=True)
+    marks = {str(dataset): _near_best(competing, accuracy, errors) for dataset, accuracy, errors in columns_of}
     hidden = set(here.loc[~here["identifiable"], "dataset"])
     columns = [str(dataset) + (UNIDENTIFIABLE if dataset in hidden else "") for dataset in mean]
     name = cells.setting_name(noise, rate)
@@ -160,6 +156,15 @@ def dataset_table(analysis: Analysis, noise: str, rate: float) -> Table:
     )
     file = f"datasets_{name.replace(' ', '_').replace('.', '')}"
     return Table(file, f"Datasets, {name}", caption, columns, _rows(mean, std, marks), _numbers(mean, std))
+
+
+def _near_best(labels: list[str], accuracy: Floats, errors: Floats) -> tuple[str, set[str]]:
+    """The label of the highest accuracy, and those within 1.96 standard errors of it; nobody where nothing was run."""
+    if np.isnan(accuracy).all():
+        return "", set()
+    best = int(np.nanargmax(accuracy))
+    near = accuracy >= accuracy[best] - 1.96 * np.hypot(errors, errors[best])
+    return labels[best], {label for label, tied in zip(labels, near, strict=True) if tied}
 
 
 def standard_errors(mean: pd.DataFrame, std: pd.DataFrame, seeds: pd.DataFrame, images: pd.Series) -> pd.DataFrame:

@@ -43,7 +43,8 @@ def memorisation(means: pd.DataFrame, order: list[str], width: float, where: str
         where: Which runs, for the caption.
     """
     table = means[[column for column in ROLES if column in means]].groupby(level=["label", "epoch"]).mean()
-    labels = [label for label in order if label in table.index.get_level_values("label")]
+    known = table.index.unique("label")
+    labels = [label for label in order if label in known]
     legend = [Line2D([], [], label=name, color=color, ls=line) for column, (name, color, line) in ROLES.items() if column in table]
     axes = panels(len(labels), width, 0.9, legend, "epoch", "accuracy, %")
     for ax, label in zip(axes, labels, strict=True):
@@ -96,7 +97,8 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
     noisy = runs[(runs["rate"] > 0) & runs["belief_precision"].notna()]
     if noisy.empty:
         return None
-    labels = [label for label in analysis.trained if label in set(noisy["label"])]
+    believers = set(noisy["label"])
+    labels = [label for label in analysis.trained if label in believers]
     front = labels[:MOST]
     legend = [
         *handles(front, looks, len(labels) > len(front)),

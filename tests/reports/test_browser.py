@@ -85,8 +85,9 @@ def browser():
 @pytest.fixture(scope="module")
 def address(sim, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    frame = sim.simulate(25, 12, 2)
+    frame = sim.simulate(25, 16, 2)
     frame["label"] = frame["label"].replace({"sce": EVIL})
+    frame["dataset"] = "icons_" + frame["dataset"] + "_and_" + frame["dataset"]  # long names, as those of icons
     (folder / "results" / "runs").mkdir(parents=True)
     analysis = analyse(frame)
     analysis.notes.append(f"{EVIL} & simulated")
@@ -187,6 +188,17 @@ def test_methods_of_the_chart_can_be_toggled_and_points_say_their_numbers(page):
     assert page.run(lines) == before - 1
     assert " at 50 %: " in page.run("return [...document.querySelectorAll('#chart title')].map(t => t.textContent).join('|')")
     assert page.errors() == []
+
+
+def test_no_table_is_cut_in_print(page):
+    portrait = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}  # A4 without its margins
+    for command, params in (("setDeviceMetricsOverride", portrait), ("setEmulatedMedia", {"media": "print"})):
+        page.call("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": params})
+    page.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    right = "return [...document.querySelectorAll('table')].map(t => Math.round(t.getBoundingClientRect().right))"
+    assert max(page.run(right)) <= 718
+    page.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"media": ""}})
+    page.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}})
 
 
 def test_it_prints(page):

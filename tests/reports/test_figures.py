@@ -54,6 +54,24 @@ def drawn(many, width):
         yield from report.drawings(results, analysis, report.looks_of(analysis), width, curves)
 
 
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_the_ranks_keep_their_axis_beside_long_names(sim, width):
+    frame = sim.simulate(6, 6, 1)
+    frame["label"] += " from the words of a very long template $x"
+    analysis = analyse(frame, Choices(control="gce"))
+    with style.in_style():
+        figure = rankings.critical_difference(analysis, report.looks_of(analysis), width).figure
+        axis = figure.axes[0].get_lines()[0].get_xdata()
+        assert axis[1] - axis[0] > 0.25 * width
+        assert overlapping(figure) == outside(figure) == []
+
+
+def test_names_are_cut_in_the_middle():
+    assert figures.shortened("GCE from 16 random tokens", 30) == "GCE from 16 random tokens"
+    assert figures.shortened("GCE from 16 random tokens", 15) == "GCE fro…tokens"
+    assert len(figures.shortened("icons_animals_nature", 12)) <= 12
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("width", style.WIDTHS)
 def test_no_labels_overlap_or_leave_the_figure_with_25_methods(many, width):
@@ -121,6 +139,7 @@ def test_dose_is_a_line_per_method_over_its_starts(sim):
     gce = next(line for line in ax.get_lines() if line.get_color() == style.look("gce").color)
     assert list(gce.get_xdata()) == [20.0, 50.0, 70.0]
     assert (np.diff(gce.get_ydata()) > 0).all()
+    assert "4 random tokens: 20.0 %; 5 random tokens: 50.0 %; 6 random tokens: 70.0 %" in drawing.caption
     assert rankings.dose(analyse(sim.simulate(2, 6, 1)), {}, 5.5) is None
 
 
