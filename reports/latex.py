@@ -17,7 +17,8 @@ from reports.tables import TIED, Entry, Table
 SPECIAL = {
     **{c: "\\" + c for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "√": r"$\surd$", "×": r"$\times$", "≥": r"$\geq$",
-    "≤": r"$\leq$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "≤": r"$\leq$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "“": "``", "”": "''", '"': "''",
     "…": r"\dots{}", "Δ": r"$\Delta$", "γ": r"$\gamma$", "−": "$-$",
 }  # fmt: skip
 MINUS = re.compile(r"(?<![^ (])-(?=\d)")
@@ -27,8 +28,9 @@ WIDER = {False: 1.09, True: 1.25}  # LaTeX's 8 pt Computer Modern and its extend
 
 
 def text(words: str) -> str:
-    """Text with LaTeX's special characters escaped and true minus signs; what the fonts lack becomes a question mark."""
-    shown = (SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in MINUS.sub("−", words))
+    """Text with LaTeX's special characters escaped, true minus signs and quotes; what the fonts lack becomes a question mark."""
+    quoted = re.sub(r'"([^"]*)"', "“\\1”", MINUS.sub("−", words))
+    shown = (SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in quoted)
     return "".join(shown).replace(r" $\pm$ ", r"\,$\pm$\,")
 
 

@@ -9,7 +9,7 @@ import pytest
 from reports import evidence, latex, paper
 from reports.analysis import analyse
 
-NASTY = r"50% of_{x} & $y$ #1 ~^\end{table} <b> | é"
+NASTY = r'"5" %_{x} & $y$ #1 ~^\end{table} <b> | é'
 STYLES = {  # class, text width and height, column separation in points, as the styles set them; fonts
     "neurips": (r"\documentclass{article}", 397.5, 650, 10, r"\usepackage{times}"),
     "cvpr": (r"\documentclass[10pt,twocolumn]{article}", 496.9, 641, 22.5, r"\usepackage{times}"),
@@ -25,6 +25,10 @@ def test_special_characters_are_escaped():
 def test_minus_is_a_minus_and_a_hyphen_a_hyphen():
     assert latex.text("-0.3 to +1.2") == "$-$0.3 to +1.2"
     assert latex.text("zero-shot, 3-1 (-2)") == "zero-shot, 3-1 ($-$2)"
+
+
+def test_quotes_open_and_close_in_every_encoding():
+    assert latex.text('GCE from "a photo of a", 3" high') == "GCE from ``a photo of a'', 3'' high"
 
 
 @pytest.mark.latex
