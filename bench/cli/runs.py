@@ -90,7 +90,7 @@ def run(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only show the plan."),
     shard: str = SHARD,
     device: str = DEVICE,
-    workers: int | None = typer.Option(None, "--workers", min=1, help="Worker processes on the CPU; default one per core."),
+    workers: int | None = typer.Option(None, "--workers", min=1, help="Worker processes of a device; default one per GPU or core."),
     stack: int | None = typer.Option(None, "--stack", min=1, help="Most runs that train as one stack."),
     keep_context: bool = typer.Option(False, "--keep-context", help="Store the learned context tokens too."),
     retry_failed: bool = RETRY,

@@ -1,10 +1,12 @@
 """A backbone as the engine needs it: frozen text tower, tokenizer and logit scale of an open_clip model."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
@@ -41,6 +43,17 @@ class TextTower:
         elif self.projection is not None:
             x = x @ self.projection
         return nn.functional.normalize(x.float(), dim=-1)
+
+
+def in_half(tower: TextTower, dtype: torch.dtype) -> TextTower:
+    """A tower whose matrices are what autocast makes of them: of frozen ones it keeps no copy, and casts them in every step."""
+    transformer = copy.deepcopy(tower.transformer)
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear | nn.MultiheadAttention):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+    projection = None if tower.projection is None else copy.deepcopy(tower.projection).to(dtype)
+    return replace(tower, transformer=transformer, projection=projection)
 
 
 def text_tower(model: nn.Module) -> TextTower:

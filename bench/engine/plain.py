@@ -7,7 +7,7 @@ import torch
 from open_clip.transformer import text_global_pool
 from torch import Tensor
 
-from bench.engine.backbone import TextBackbone, TextTower
+from bench.engine.backbone import TextBackbone, TextTower, in_half
 from bench.engine.prompts import CONTEXT, Prompts
 
 
@@ -54,6 +54,10 @@ class PlainPath:
         x = self.tower.transformer(x, attn_mask=self._mask(ids, x.dtype))
         pooled = text_global_pool(x, ids, self.tower.pool, eos_token_id=getattr(self.tower.module, "eos_id", None))  # [S · C, W]
         return self.tower.finish(pooled).view(stack, classes, -1)
+
+    def halve(self, dtype: torch.dtype) -> None:
+        """Hold frozen weights in the precision that autocast computes in."""
+        self.tower = in_half(self.tower, dtype)
 
     def _mask(self, ids: Tensor, dtype: torch.dtype) -> Tensor | None:
         length = ids.shape[1]

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bench.engine.attention import ChunkAttention
-from bench.engine.backbone import TextTower
+from bench.engine.backbone import TextTower, in_half
 from bench.engine.prompts import CONTEXT, Prompts
 from bench.engine.trie import build_trie, cut
 from bench.spec import TrainSpec
@@ -130,6 +130,11 @@ class SharedPath:
         x = x + block.ls_1(block.attn.out_proj(attended.flatten(-2)))
         done: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
         return done
+
+    def halve(self, dtype: torch.dtype) -> None:
+        """Hold frozen weights, and what is known of the names, in the precision that autocast computes in."""
+        self.tower = in_half(self.tower, dtype)
+        self.blocks, self.names_projected = list(self.tower.transformer.resblocks), self.names_projected.to(dtype)
 
     def floor_operations(self) -> float:
         """Operations of one context's step if every distinct token went through every block, forward and backward to the inputs."""

@@ -76,6 +76,8 @@ class TextFeatures:
                 self.path = PlainPath(backbone.tower, self.prompts)
                 self.reason = f"plain path: the shared path differs by {gap:.1e} on these class names"
                 log.warning("%s; please report this with the backbone's name", self.reason)
+        if train.precision in AUTOCAST:
+            self.path.halve(AUTOCAST[train.precision])
 
     def first(self, member: Member) -> Tensor:
         """A run's first contexts, [K, (C,) n_ctx, W]."""

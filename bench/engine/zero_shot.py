@@ -1,6 +1,7 @@
 """The zero-shot model: the card's template through the frozen text tower. All that is known of it comes from here."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -31,4 +32,10 @@ class ZeroShot:
 
 def zero_shot_of(backbone: TextBackbone, card: Card) -> ZeroShot:
     """The zero-shot model of a card's first template."""
-    return ZeroShot(encode_prompts(backbone, card.prompts), backbone.scale)
+    return _zero_shot(backbone, tuple(card.prompts))
+
+
+@lru_cache(maxsize=2)
+def _zero_shot(backbone: TextBackbone, prompts: tuple[str, ...]) -> ZeroShot:
+    """Computed once for all shards of a worker: a thousand prompts take a CPU half a minute."""
+    return ZeroShot(encode_prompts(backbone, prompts), backbone.scale)

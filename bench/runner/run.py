@@ -66,8 +66,9 @@ def run_grid(
         grid: What is asked. Methods of `plugins` must have been loaded before.
         root: The results folder; made where it does not exist.
         plugins: Files that the workers load.
-        device: As `bench.devices.devices` takes it; every GPU has a worker.
-        workers: Worker processes on the CPU, which share its cores; by default one per core, as far as memory allows.
+        device: As `bench.devices.devices` takes it.
+        workers: Worker processes of each device, which share it; by default one per GPU, and on the CPU one per core, as far as
+            memory allows.
         part: (i, n): only the i-th of n parts, for schedulers of one's own.
         stack: Most runs of a shard.
         keep_context: Store the learned context tokens too.
@@ -124,13 +125,10 @@ def _train(plan: Plan, pool: Pool, *, quiet: bool) -> None:
 
 
 def _devices(device: str, workers: int | None) -> list[str]:
-    """One entry per worker: each GPU has one, the CPU as many as asked."""
+    """One entry per worker, in turn over the devices: few shards still go to all of them."""
     found = devices(device)
-    if found != ["cpu"]:
-        if workers:
-            raise BenchError("--workers is for the CPU; every GPU has one worker.", "Leave it out.")
-        return found
-    return found * (workers or max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))))
+    usual = max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))) if found == ["cpu"] else 1
+    return found * (workers or usual)
 
 
 def _tidy(folder: Path) -> None:

@@ -125,13 +125,12 @@ def test_paths_agree_on_other_towers(kind, monkeypatch):
 def test_half_precision_is_as_close_as_its_digits_allow(half):
     """On the CPU: the path through the tower is the one that CUDA takes."""
     backbone = backbone_of(tiny())
-    features = TextFeatures(
-        backbone, NAMES, WORDS.model_copy(update={"precision": {torch.float16: "fp16"}.get(half, "bf16")}), path="shared"
-    )
+    lower = WORDS.model_copy(update={"precision": {torch.float16: "fp16"}.get(half, "bf16")})
+    full, features = (TextFeatures(backbone, NAMES, train, path="shared") for train in (WORDS, lower))
     contexts = torch.cat([initial_contexts(backbone, WORDS, seed, 1, len(NAMES)) for seed in (1, 2)]).requires_grad_()
     at_text = torch.randn(2, len(NAMES), 24, generator=torch.Generator().manual_seed(0))
     at_text[1] *= 1e-7  # as in a run that has almost converged
-    exact = features.path(contexts)
+    exact = full(contexts)
     expected = torch.autograd.grad(exact, contexts, at_text)[0]
     with torch.autocast("cpu", dtype=half):
         text = features.path(contexts)

@@ -10,7 +10,8 @@ from bench.engine.train import train_stack
 from bench.grid import Grid
 from bench.plan import make_plan
 from bench.results.store import Store
-from bench.runner.run import _works, run_grid
+from bench.runner import run
+from bench.runner.run import _devices, _works, run_grid
 
 
 def test_the_store_holds_what_the_engine_computes(tmp_path: Path):
@@ -33,6 +34,12 @@ def test_the_store_holds_what_the_engine_computes(tmp_path: Path):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("devices", "together"), [(["cpu", "cpu"], [2, 2]), (["cuda:0", "cuda:1"], [1, 1])])
+@pytest.mark.parametrize(("workers", "expected"), [(None, ["cuda:0", "cuda:1"]), (2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"])])
+def test_a_gpu_has_as_many_workers_as_asked(workers, expected, monkeypatch):
+    monkeypatch.setattr(run, "devices", lambda _: ["cuda:0", "cuda:1"])
+    assert _devices("cuda", workers) == expected
+
+
+@pytest.mark.parametrize(("devices", "together"), [(["cpu", "cpu"], [2, 2]), (["cuda:0", "cuda:1", "cuda:0"], [2, 1, 2])])
 def test_workers_know_how_many_share_their_device(devices, together, tmp_path):
     assert [work.processes for work in _works(devices, tmp_path, "me")] == together
