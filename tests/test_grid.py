@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.grid import Grid, expand, expand_methods, expand_train, fill_nested, read_grid, split_cells
-from bench.plan import method_label
+from bench.naming import method_label
 from methods import registry
 
 

@@ -15,7 +15,8 @@ from bench import __version__
 from bench.data.cards import Card, load_card
 from bench.data.noise import identifiable
 from bench.engine.outcome import Outcome
-from bench.plan import PlannedRun, cell_text, method_label
+from bench.naming import cell_text, method_label
+from bench.plan import PlannedRun
 from bench.presets import title_of
 from bench.results.schema import check_declared
 from bench.results.store import Record

@@ -12,7 +12,8 @@ from bench.data.task import cached_human, human_labels
 from bench.engine.outcome import stack_key
 from bench.files import write_text
 from bench.grid import Grid
-from bench.plan import cell_text, describe, make_plan, method_label, run_steps
+from bench.naming import cell_text, method_label
+from bench.plan import describe, make_plan, run_steps
 from bench.results.store import Store
 from bench.spec import NoiseSpec
 
