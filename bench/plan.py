@@ -22,6 +22,7 @@ from bench.grid import Grid, split_cells
 from bench.results.store import Store
 from bench.spec import RunSpec, cell_of, dataset_name, digest
 from methods import registry
+from methods.declared import Declared
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
 Pace = dict[tuple[str, str, str], float]  # seconds per training step, by (dataset, backbone, tunes) and by ("", backbone, tunes)
@@ -119,7 +120,7 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
     return versions | ({"nested": [part.facts["version"] for part in inside]} if inside else {})
 
 
-def _parts(name: str, params: dict[str, Any]) -> list[registry.Declared]:
+def _parts(name: str, params: dict[str, Any]) -> list[Declared]:
     """What a method and all methods that it is composed with declare."""
     declared = registry.declared(name)
     inner = [params[key] for key in declared.facts["nested"]]
