@@ -9,6 +9,7 @@ import pytest
 from bench import __version__
 from bench.cli import as_told
 from bench.output import csv_cell
+from bench.spec import RunSpec
 
 
 def bench(*words):
@@ -101,6 +102,14 @@ def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
     assert (process.returncode, said) == (130, f"interrupted{by}: finished runs are kept; start again to continue\n")
 
 
+def unfit() -> Exception:
+    """What a number beyond a field's limits raises."""
+    with pytest.raises(ValueError, match="seed") as caught:
+        RunSpec.model_validate({"seed": -1, "method": {"name": "a"}, "dataset": "a", "task": "", "backbone": "a", "views": 0,
+                                "shots": 1, "noise": {}, "train": None})  # fmt: skip
+    return caught.value
+
+
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
@@ -109,6 +118,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
         (OSError(28, "No space left on device"), 3, "No space left"),
         (ValueError("embedded null byte"), 2, "NUL"),
         (RecursionError("maximum recursion depth exceeded"), 3, "not enough memory"),
+        (unfit(), 2, "a value is out of range: 'seed': Input should be"),
         (KeyError("x" * 50_000_000), 3, "not expected: `bench --debug"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from bench import __version__
-from bench.errors import ENVIRONMENT, INTERRUPTED, OK, USAGE, BenchError
+from bench.errors import ENVIRONMENT, INTERRUPTED, OK, USAGE, BenchError, invalid
 from bench.names import check_names
 from bench.output import say, tolerant
 
@@ -98,6 +98,8 @@ def as_told(error: Exception) -> BenchError:
         return error
     from methods.registry import MethodNameError, UnknownMethodError
 
+    if type(error).__name__ == "ValidationError" and hasattr(error, "errors"):  # pydantic's, of an option's value
+        return invalid("a value is out of range", error, ())  # type: ignore[arg-type]  # it is not imported for that alone
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, MethodNameError | UnknownMethodError):
         return BenchError(f"{error}.")

@@ -132,7 +132,7 @@ def extract(
     views: int | None = typer.Option(None, min=0, help="Augmented views of a training image. Default: the grid's, else 8."),
     grid: Path | None = path_option(None, "--grid", help="Encode what the runs of this grid use."),
     shots: list[int] = typer.Option([16], min=0, help="Without --grid: shots per class (0: all); may be repeated."),
-    seeds: list[int] = typer.Option([1, 2, 3], help="Without --grid: seeds; may be repeated."),
+    seeds: list[int] = typer.Option([1, 2, 3], min=0, max=2**63 - 1, help="Without --grid: seeds; may be repeated."),
     noise: list[str] = typer.Option([], help="Without --grid: replaced images too, as fp_symmetric=0.5."),
     everything: bool = typer.Option(False, "--all", help="Encode all training and validation images."),
     download: bool = typer.Option(False, "--download", help="Fetch the weights of --pretrained where they are not there."),

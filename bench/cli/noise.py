@@ -25,7 +25,7 @@ def noise(
     dataset: str = typer.Argument(help="A dataset (bench datasets), or the path of a card."),
     protocol: str = typer.Argument(help="symmetric, pairflip, fp_symmetric, fp_even, fp_pairflip, instance, confusion, human …"),
     rate: float = typer.Argument(help="Share of wrong labels, in [0, 1]."),
-    seed: int = typer.Option(1, min=0, help="The run's seed."),
+    seed: int = typer.Option(1, min=0, max=2**63 - 1, help="The run's seed."),
     shots: int = typer.Option(16, min=0, help="Shots per class; 0: all."),
     backbone: str = typer.Option("embedded", help="Whose features; the labels depend on it under instance and confusion only."),
     out: Path | None = path_option(None, "--out", help="Write the images with their true and given labels here (JSON)."),

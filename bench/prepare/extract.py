@@ -116,11 +116,20 @@ def load_encoder(backbone: Description, device: str) -> Encoder:
     """The image tower of a backbone with CoOp's transforms.
 
     Raises:
-        BenchError: The weights cannot be loaded, or prompts cannot be tuned with the text side.
+        BenchError: The weights cannot be loaded, the image settings cannot be used, or prompts cannot be tuned with the text side.
     """
     model = create_model(backbone).to(device)
     encode_prompts(text_side(backbone, model), ["a photo."])  # found out now, not after hours of encoding
-    return Encoder(backbone, model, PreprocessCfg(**model.visual.preprocess_cfg), torch.device(device))
+    try:
+        made = Encoder(backbone, model, PreprocessCfg(**model.visual.preprocess_cfg), torch.device(device))
+        sound = np.isfinite(made.encode(torch.zeros(1, *made.size, 3, dtype=torch.uint8))).all()
+    except (TypeError, ValueError, RuntimeError) as error:  # a folder's configuration can say anything
+        raise BenchError(
+            f"the image settings of '{backbone.slug}' cannot be used ({error}).", "Correct its configuration."
+        ) from error
+    if not sound:
+        raise BenchError(f"the features that '{backbone.slug}' gives are not finite.", "Check its weights, mean and std.")
+    return made
 
 
 class Made(NamedTuple):

@@ -1,6 +1,8 @@
 """Extractions that are refused or fail: what is said, and that nothing is lost or written."""
 
 import fcntl
+import json
+import shutil
 
 import open_clip
 import pytest
@@ -48,6 +50,22 @@ def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_fold
         with pytest.raises(BenchError, match=message):
             bench("extract", *words)
     assert not (home / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"mean": "x"}, "the image settings of 'odd' cannot be used"),
+        ({"std": [0.0, 0.0, 0.0]}, "the features that 'odd' gives are not finite"),
+    ],
+)
+def test_image_settings_that_cannot_be_are_found_before_the_first_image(home, class_folders, tiny_model, settings, says):
+    folder = shutil.copytree(tiny_model, home / "odd")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    (folder / "open_clip_config.json").write_text(json.dumps(config | {"preprocess_cfg": settings}))
+    with pytest.raises(BenchError, match=says):
+        extract(class_folders, folder, "--shots", 1)
+    assert not (home / "features" / "animals").exists()
 
 
 def test_two_extractions_at_once_too_little_memory_and_a_full_disk_are_told(home, class_folders, tiny_model, monkeypatch):
