@@ -134,10 +134,13 @@ def frame_of(results: Source) -> pd.DataFrame:
         raise BenchError(f"results cannot be of type {type(frame).__name__}.", "Give a path, what `load` gives, or its frame.")
     if lacking := [column for column in COLUMNS if column not in frame]:
         raise BenchError(f"the frame lacks the columns {listed(lacking)}.", "Give what `load(path).frame` holds.")
-    for column in ("accuracy", "zero_shot", "rate"):
-        if pd.to_numeric(frame[column], errors="coerce").isna().gt(frame[column].isna()).any():
+    frame = frame.reset_index(drop=True)  # rows of several frames may carry the same numbers
+    texts = [column for column in frame if isinstance(frame[column].dtype, pd.CategoricalDtype)]
+    numbers = {column: pd.to_numeric(frame[column], errors="coerce") for column in ("accuracy", "zero_shot", "rate")}
+    for column, found in numbers.items():
+        if (found.isna() & frame[column].notna()).any():
             raise BenchError(f"the frame's column '{column}' holds what is not a number.", "Give what `load(path).frame` holds.")
-    return frame.reset_index(drop=True)  # rows of several frames may carry the same numbers
+    return frame.astype(dict.fromkeys(texts, "str")).assign(**numbers)
 
 
 def _protocol(runs: pd.DataFrame, wanted: str) -> str:

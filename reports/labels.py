@@ -21,7 +21,7 @@ def labelled(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.
     """The runs, finished or not, each with the label that it is shown under, and `key`: the same from registered names.
 
     Labels that were run under several training protocols (a learning-rate grid) or hyper-parameters become rows of their own:
-    "GCE lr=0.01", "GCE from 16 random tokens". Oracles are marked. A finished run whose accuracy is not a number counts as failed.
+    "GCE lr=0.01", "GCE from 16 random tokens". Oracles are marked. A finished run whose accuracy is no percentage counts as failed.
 
     Args:
         frame: As `bench.results.load` gives it; with a column `side`, labels are told apart where one side holds several variants.
@@ -31,7 +31,7 @@ def labelled(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.
         BenchError: A name for what is not there, or one name for two rows.
     """
     runs = frame[frame["source"] == "run"]
-    broken = (runs["status"] == "done") & ~np.isfinite(runs["accuracy"].astype(float))
+    broken = (runs["status"] == "done") & ~runs["accuracy"].astype(float).between(0, 100)
     runs = runs.assign(
         status=runs["status"].where(~broken, "failed"),
         error=runs["error"].where(~broken, runs["accuracy"].map("its accuracy is {}".format)),
@@ -59,12 +59,12 @@ def _shown(runs: pd.DataFrame, apart: pd.Series, names: Mapping[str, str]) -> pd
     )  # a title of two methods names none
     rest = pd.Series([label[len(method) :] for label, method in zip(runs["label"], runs["method"], strict=True)], runs.index)
     shown: pd.Series = (titles + rest).where(begins, runs["label"]) + apart
-    known = {*runs["method"], *runs["label"], *(runs["label"] + apart), *shown}
+    usual, known = shown, {*runs["method"], *runs["label"], *(runs["label"] + apart), *shown}
     for name, wanted in names.items():
         if name not in known:
             raise BenchError(f"--name {name}={wanted}: no method '{name}'.", nearest(name, known))
         shown = shown.mask((runs["label"] == name) | (of_method & (runs["method"] == name)), wanted + apart)
-        shown = shown.mask((runs["label"] + apart == name) | (shown == name), wanted)
+        shown = shown.mask((runs["label"] + apart == name) | (usual == name), wanted)
     return shown
 
 
@@ -127,11 +127,15 @@ def one_protocol(runs: pd.DataFrame, mixed: Sequence[str] = ()) -> list[str]:
         mixed: Keys that may differ.
 
     Raises:
-        BenchError: Methods were trained differently, and no label says so.
+        BenchError: Methods were trained differently, and no label says so; or there is no such key.
     """
     rows = runs[runs["trained"] & (runs["train"] != UNTRAINED)].drop_duplicates("label")
     protocols = {label: protocol(train) for label, train in rows[["label", "train"]].itertuples(index=False)}
     keys = dict(zip(rows["label"], rows["key"], strict=True))
+    known = {key for one in (protocol(UNTRAINED), *protocols.values()) for key in one}
+    for key in mixed:
+        if key not in known:
+            raise BenchError(f"--mixed '{key}' is not a key of the training protocol.", nearest(key, known))
     notes = []
     for key in differing(protocols.values()):
         unsaid: dict[str, list[str]] = {}

@@ -26,6 +26,7 @@ def lopsided(sim):
         dataset=parts[1]["dataset"] + "2", run_id=parts[1]["run_id"] + "b", cell_id=parts[1]["cell_id"] + "b"
     )
     frame = pd.concat(parts, ignore_index=True)
+    frame["accuracy"] -= 25.0  # so that all stay below 100
     gce, lucky = frame["method"] == "gce", frame["dataset"].isin(["arrows", "food"])
     return frame.assign(accuracy=frame["accuracy"] + gce * np.where(lucky, 28.0, -1.0))
 
@@ -49,6 +50,7 @@ def test_mean_and_ranks_must_agree(sim):
 
 def test_compare_is_undecided_where_mean_and_ranks_disagree(sim):
     before = sim.simulate(2, 16, 2)
+    before["accuracy"] -= 30.0
     gce, lucky = before["method"] == "gce", before["dataset"].isin(["arrows"])
     after = before.assign(accuracy=before["accuracy"] + gce * np.where(lucky, 40.0, -1.0))
     assert compare(before, after).methods.loc["gce", "verdict"] == "disagree"
@@ -129,8 +131,8 @@ def test_the_note_on_selection_needs_a_choice(frame, sim):
     assert any("learning rate chosen" in note for note in analyse(grid, Choices(select="noisy_val")).notes)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_accuracy_that_is_no_number_is_a_failed_run(frame, value):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 101.0])
+def test_an_accuracy_that_is_no_percentage_is_a_failed_run(frame, value):
     row = frame.index[(frame["method"] == "gce") & (frame["dataset"] == "food")][0]
     frame.loc[row, "accuracy"] = value
     with pytest.raises(BenchError, match=r"1 cell of .* missing:\n  gce · food"):

@@ -52,6 +52,8 @@ def test_methods_from_different_starts_are_refused_unless_named(sim):
     frame = frame[(frame["method"] != "gce") == ~frame["train"].str.contains("template")]
     with pytest.raises(BenchError, match=r"start is 16 random tokens \(coop_ce\); the card's template \(gce\)\."):
         analyse(frame)
+    with pytest.raises(BenchError, match=r"--mixed 'epocs' is not a key .* Did you mean 'epochs'"):
+        analyse(frame, Choices(mixed=["epocs"]))
     assert any(note.startswith("methods differ in start: ") for note in analyse(frame, Choices(mixed=["start"])).notes)
 
 
@@ -91,3 +93,15 @@ def test_the_grid_of_missing_cells_is_a_grid(sim):
     specs = expand(Grid.model_validate(toml))
     assert {(spec.train.ctx_init, spec.train.n_ctx) for spec in specs} == {("random", 16)}
     assert {spec.train.lr for spec in specs} == {0.002}
+
+
+def test_names_can_be_swapped(sim):
+    frame = sim.simulate(3, 6, 1)
+    usual, swapped = analyse(frame), analyse(frame, Choices(names={"gce": "sce", "sce": "gce"}))
+    assert swapped.scores["sce"].to_list() == usual.scores["gce"].to_list()
+
+
+@pytest.mark.parametrize("as_given", [{"label": "category", "dataset": "category"}, {"accuracy": object}, {"accuracy": str}])
+def test_a_frame_may_hold_its_columns_in_other_types(sim, as_given):
+    frame = sim.simulate(2, 6, 1)
+    pd.testing.assert_frame_equal(analyse(frame.astype(as_given)).versus, analyse(frame).versus)
