@@ -1,8 +1,9 @@
 """Claims, so that several runners on one store share the work.
 
 A runner owns the file `claims/<owner>.owner`, which it keeps locked and touches while it lives; a claim is a hard link to it named
-after the run. So a claim holds while it is locked (same machine: a killed runner's lock is gone at once) and was touched within
-`EXPIRES` (other machines). Claims only save work: should two runners take one run after all, the store keeps the first.
+after the run. So a claim of this machine holds while it is locked (a killed runner's lock is gone at once, a suspended one's is
+not), one of another machine while it was touched within `EXPIRES`. Claims only save work: should two runners take one run after
+all, the store keeps the first.
 """
 
 import contextlib
@@ -140,9 +141,9 @@ def held_here(root: Path) -> list[str]:
 
 
 def _holds(claim: Path, now: float) -> bool:
-    if abs(now - claim.stat().st_mtime) > EXPIRES:
-        return False
-    return claim.read_text(encoding="utf-8", errors="replace") != socket.gethostname() or _locked(claim)
+    if claim.read_text(encoding="utf-8", errors="replace") == socket.gethostname():
+        return _locked(claim)  # whatever its age: a runner that was suspended for an hour goes on
+    return abs(now - claim.stat().st_mtime) <= EXPIRES
 
 
 def _locked(path: Path) -> bool:

@@ -74,6 +74,17 @@ def test_another_machines_claims_hold_as_long_as_it_gives_signs_of_life(two, mon
     assert second.take(ONE) is free
 
 
+def test_a_suspended_runner_keeps_its_claims(two, tmp_path):
+    """A closed laptop gives no sign of life, but its lock says that it will go on."""
+    first, second = two
+    assert first.take(ONE)
+    os.utime(first.folder / ONE, (0, 0))
+    assert not second.take(ONE)
+    Claims(tmp_path).close()
+    first.beat()
+    assert running(tmp_path) == [ONE]
+
+
 def test_a_sign_of_life_renews_all_claims(two, monkeypatch):
     first, second = two
     assert first.take(ONE)
