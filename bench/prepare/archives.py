@@ -22,6 +22,7 @@ from bench.files import read_text
 from bench.prepare.folders import SUFFIXES, check_classes, parts_of
 
 FETCH = "Fetch it again."
+DIGITS = 9  # of a class number, at most
 END = 512  # bytes of zeros that close an archive
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
@@ -50,8 +51,11 @@ def index(path: Path) -> dict[str, Place]:
 @cache
 def _index(path: Path, changed: int, size: int) -> dict[str, Place]:
     del changed  # a changed file is another one
-    with path.open("rb") as file:
-        return _members(path, file, 0, size)
+    try:
+        with path.open("rb") as file:
+            return _members(path, file, 0, size)
+    except OSError as error:
+        raise BenchError(f"archive {path} cannot be read ({error.strerror}).", FETCH) from error
 
 
 def _members(path: Path, file: IO[bytes], start: int, size: int) -> dict[str, Place]:
@@ -154,7 +158,7 @@ def _samples(folder: Path, root: Path) -> list[Item]:
 
 def _label(shard: Path, place: Place, key: str) -> int:
     text = member(shard, place).decode("utf-8", "replace").strip()
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS:
         raise BenchError(
             f"the label of sample '{key}' of {shard} is '{text[:40]}', not a number.", "A .cls file holds a class number."
         )

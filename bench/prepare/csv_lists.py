@@ -47,6 +47,8 @@ def csv_rows(path: Path) -> list[tuple[str, str, str]]:
             rows.append((row[image].strip(), row[label].strip(), PART_OF[told]))
     except csv.Error as error:
         raise BenchError(f"{path} is not CSV near line {reader.line_num + 1} ({error}).", "Correct it.") from error
+    if not rows:
+        raise BenchError(f"{path} lists no images.", "Write one line for each, below the heading.")
     return rows
 
 

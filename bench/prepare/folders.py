@@ -90,7 +90,7 @@ def with_test(split: Split, share: float, where: Path) -> Split:
     if not share:
         there = " and ".join(f"{len(items)} {part}" for part, items in split._asdict().items() if items)
         hint = "Add the test part, or have a share of each class's training images drawn for it: --make-test 0.3."
-        raise BenchError(f"{where} has no test part, only {there or 'no'} images.", hint)
+        raise BenchError(f"{where} has no test part, only {there} images." if there else f"{where} has no images.", hint)
     rng, drawn = random.Random(0), set()  # noqa: S311 - a fixed order, no secret
     for label in sorted({item.label for item in split.train}):
         members = sorted(item for item in split.train if item.label == label)

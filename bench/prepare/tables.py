@@ -26,8 +26,9 @@ IMAGES = ("image", "img", "jpg", "png", "webp", "image_path", "path", "file_name
 LABELS = ("label", "labels", "class", "cls", "target")
 ROWS = 32  # images of a parquet shard that are held at a time
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
-# "train-00000-of-00002" of the hub, "NAME-train" of the cache, "data-00000-of-00001" of save_to_disk, "0000" of converted ones
-STEM = re.compile(r"(?:.*-)?(?P<part>[a-z]+)(?:-(?P<number>\d{5})-of-(?P<of>\d{5}))?|(?P<plain>\d{4})")
+# "train-00000-of-00002" of the hub (with 16 digits of a hash until 2023), "NAME-train" of the cache, "data-00000-of-00001" of
+# save_to_disk, "0000" of converted ones
+STEM = re.compile(r"(?:.*-)?(?P<part>[a-z]+)(?:-(?P<number>\d{5})-of-(?P<of>\d{5})(?:-[0-9a-f]{16})?)?|(?P<plain>\d{4})")
 
 
 class Columns(NamedTuple):
@@ -83,9 +84,18 @@ def _first(error: Exception) -> str:
 
 
 def _noted(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """What `datasets` has noted of the columns in a schema."""
-    found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {name: kind for name, kind in found.items() if name in schema.names and isinstance(kind, dict)}
+    """What `datasets` has noted of the columns in a schema; nothing where its note has another form, as of other programs."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: kind for name, kind in found.items() if name in schema.names and isinstance(kind, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _is_named(kind: dict[str, Any]) -> bool:
+    """Whether a column is noted as class labels whose names are told."""
+    names = kind.get("names")
+    return kind.get("_type") == "ClassLabel" and isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _image_column(path: Path, schema: pa.Schema) -> str:
@@ -110,7 +120,7 @@ def columns_of(path: Path, label: str = "") -> Columns:
     """
     schema = _schema(path)
     image = _image_column(path, schema)
-    named = {name: tuple(kind["names"]) for name, kind in _noted(schema).items() if kind.get("_type") == "ClassLabel"}
+    named = {name: tuple(kind["names"]) for name, kind in _noted(schema).items() if _is_named(kind)}
     labels = [label] if label else list(named) or [name for name in LABELS if name in schema.names]
     if len(labels) != 1 or labels[0] not in schema.names:
         told = f"{len(labels)} label columns ({', '.join(labels)})" if len(labels) > 1 else f"no label column {label}".rstrip()

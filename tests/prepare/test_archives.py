@@ -16,6 +16,7 @@ from bench.data.task import split_of
 from bench.errors import BenchError
 from bench.prepare.images import image_reader
 from bench.prepare.sources import read_source
+from bench.prepare.tables import shards_of
 from tests.prepare.drawing import (
     CLASSES,
     draw_parquet,
@@ -116,6 +117,38 @@ def test_damaged_tars_are_told(home, tiny_model):
     broken(lambda root: write_tar(root / "train" / "1.tar", wrong), r"the label of sample 's9' .* is 'red_fox', not a number")
     broken(lambda root: write_tar(root / "train" / "1.tar", [wrong[0], ("s9.cls", b"3")]), "the label 3; the card has 3 classes")
     broken(lambda root: (root / "classnames.txt").unlink(), "no classnames.txt")
+    huge = [wrong[0], ("s9.cls", b"9" * 5000)]  # more digits than Python turns into a number
+    broken(lambda root: write_tar(root / "train" / "1.tar", huge), r"the label of sample 's9' .* is '9+', not a number")
+    broken(
+        lambda root: ((root / "train" / "1.tar").unlink(), (root / "train" / "1.tar").mkdir()), r"1\.tar cannot be read \(Is a dir"
+    )
+
+
+def test_shards_are_found_under_the_hubs_older_names(home):
+    root = draw_parquet(home / "old")
+    expected = {part: len(paths) for part, paths in shards_of(root).items()}
+    for path in (root / "data").iterdir():
+        path.rename(path.with_name(f"{path.stem}-1e013d76a660f355.parquet"))
+    assert {part: len(paths) for part, paths in shards_of(root).items()} == expected == {"train": 2, "test": 2}
+    (root / "data" / "train-00000-of-00002-1e013d76a660f355.parquet").unlink()
+    with pytest.raises(BenchError, match="shard 0 of the 2 train shards"):
+        shards_of(root)
+
+
+NOTES = (
+    "{oops",
+    "[1]",
+    '{"info": {"features": null}}',
+    '{"info": {"features": {"label": {"_type": "ClassLabel", "names": null}}}}',
+)
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_a_note_of_another_form_is_none(home, tiny_model, note):
+    root = draw_parquet(home / "hf")
+    for path in (root / "data").iterdir():
+        pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": note}), path)
+    refuse(root, tiny_model, "column 'label' .* does not say what the classes are called")
 
 
 def test_a_tar_cut_between_two_files_is_truncated(home, tiny_model):
@@ -212,6 +245,7 @@ def test_csv(home, tiny_model):
     for lines, match in (
         (["file,class", "0.png,red_fox,train"], "line 2 of .* does not have the 2 fields"),
         (["file,colour", "0.png,red"], "no column of labels; it has: file, colour"),
+        (["file,class,split"], "labels.csv lists no images"),
         (["file,class,split", "0.png,red_fox,dev"], "line 2 of .* names the part 'dev'"),
         (["file,class", "0.png,0"], "numbers its classes"),
         ([f"file,{'a' * 140_000}", "0.png,red"], "is not CSV near line 1"),
