@@ -106,6 +106,11 @@ def _fill(name: str, given: dict[str, Any], papers: Params, outer: tuple[str, ..
     chosen = {key: value if key in nested else _typed(name, key, known[key], value) for key, value in given.items()}
     params = known | papers.get(name, {}) | chosen
     filled = params | {key: fill_nested(params[key], papers, (*outer, name)) for key in nested}
+    if any(key in nested for key in given):  # whether the two go together, the outer one's code knows
+        try:
+            registry.create(name, **filled)
+        except ValueError as error:
+            raise BenchError(f"{error}.", "Compose it with another one.") from error
     return MethodSpec(name=name, params=registry.used(name, filled))
 
 

@@ -205,13 +205,13 @@ def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
 
 def _unready(spec: RunSpec, known: dict[object, str]) -> str:
     """Why a run could not start, for lack of data or of room for its context; "" where it could."""
-    length = spec.train.n_ctx if spec.train else 0
+    length = max(spec.train.n_ctx, len(spec.train.ctx_words.split())) if spec.train else 0  # a word is one token or more
     key = (spec.dataset, spec.backbone, spec.train is None, spec.views, spec.shots, spec.seed, spec.noise, length)
     if key not in known:
         try:
             check_ready(spec)
             room = describe_backbone(spec.backbone).context_length - 2  # a class name and the end token take at least one each
-            long = f"n_ctx = {length} is too long: '{spec.backbone}' has room for at most {room} context tokens."
+            long = f"a context of {length} tokens is too long: '{spec.backbone}' has room for at most {room} context tokens."
             known[key] = long if length > room else ""
         except BenchError as error:
             known[key] = str(error)

@@ -62,13 +62,13 @@ class NoiseSpec(Frozen):
 class TrainSpec(Frozen):
     """The training protocol. The defaults are CoOp's; `bench.presets` names whole protocols."""
 
-    epochs: int = Field(default=50, ge=1)
-    lr: float = Field(default=0.002, gt=0)
+    epochs: int = Field(default=50, ge=1, le=1_000_000)
+    lr: float = Field(default=0.002, gt=0, le=1e6)
     warmup_epochs: int = Field(default=1, ge=0)  # epochs at the constant `warmup_lr`, before the cosine
     warmup_lr: float = Field(default=1e-5, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
     drop_last: bool = True  # drop the last incomplete batch where there are at least `batch_size` samples
     ctx_init: Literal["random", "words", "template"] = "random"  # N(0, .02); `ctx_words`; the words of the card's own template
     ctx_words: str = ""  # e.g. "a photo of a", for ctx_init = "words"

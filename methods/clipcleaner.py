@@ -67,18 +67,27 @@ class CLIPCleaner(Method):
     consistency: Share = 0.8
     temperature: Positive = 7.0  # times the backbone's own, 1 / logit scale
 
-    def start(self, task: Task) -> None:
-        """Select the clean samples and start the base method.
+    def __post_init__(self) -> None:
+        """Make the base method.
 
         Raises:
-            ValueError: The base method cannot train on a selection.
+            ValueError: It cannot train on a selection.
         """
-        super().start(task)
         self.inner = create(**({"name": self.base} if isinstance(self.base, str) else self.base))
-        kind = type(self.inner)
-        plain = (Method.batches, Method.scores, True, None, 1, 1)
-        if plain != (kind.batches, kind.scores, kind.train, kind.oracle, kind.contexts, kind.views):
+        base = type(self.inner)
+        if (base.batches, base.scores, base.train, base.oracle, base.contexts, base.views) != (
+            Method.batches,
+            Method.scores,
+            True,
+            None,
+            1,
+            1,
+        ):
             raise ValueError(f"clipcleaner cannot train with '{self.inner.name}': it needs a method of one context and one view")
+
+    def start(self, task: Task) -> None:
+        """Select the clean samples and start the base method."""
+        super().start(task)
         self.inner.start(task)
         self.clean, self.belief = self.select(task)  # [N] each
 

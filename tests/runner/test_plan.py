@@ -165,7 +165,9 @@ def test_a_context_that_no_prompt_has_room_for_is_unavailable_before_anything_st
     for n_ctx, runs in ((30, 16), (31, 0), (1000, 0)):
         plan = make_plan(grid.model_copy(update={"train": {"n_ctx": n_ctx}}), store)
         assert plan.counts["to_run"] - 2 == runs  # and zero-shot twice, which has no context
-    assert any("n_ctx = 1000 is too long: 'embedded' has room for at most 30" in why for why in plan.reasons("unavailable"))
+    assert any(
+        "a context of 1000 tokens is too long: 'embedded' has room for at most 30" in why for why in plan.reasons("unavailable")
+    )
 
 
 def test_a_plan_is_plain_json(grid, store):
