@@ -116,7 +116,8 @@ class Fold:
         if len(keep) == len(self.members):
             return
         self.places, self.members = [self.places[i] for i in keep], [self.members[i] for i in keep]
-        self.see = self.seeing(self.members)
+        if keep:
+            self.see = self.seeing(self.members)
         self.given, self.wrong, self.rows = (of[keep] for of in (self.given, self.wrong, self.rows))
         self.steps = [_Step(*(part[keep] for part in step)) for step in self.steps]
 
