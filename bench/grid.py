@@ -168,6 +168,8 @@ def expand_methods(entries: list[str | dict[str, Any]], preset: str = "") -> lis
             raise BenchError(f"no method is called '{pattern}'.", nearest(pattern, known))
         for name, chosen in itertools.product(matches, _products(options)):
             tunes = chosen.pop("tunes", "prompt")
+            if name == pattern and tunes != "prompt" and not registry.declared(name).facts["train"]:
+                raise BenchError(f"method '{name}' trains nothing, so tunes = {tunes!r} has no meaning.", "Leave it out.")
             found.append(_tuning(_fill(name, chosen, papers), tunes))
     return list({spec.model_dump_json(): spec for spec in found}.values())
 

@@ -207,12 +207,14 @@ def test_several_protocols_in_one_grid():
 
 
 def test_what_is_tuned_is_a_part_of_the_methods_choice():
-    entries = [{"name": "gce", "q": 0.5, "tunes": ["prompt", "task_residual"]}, {"name": "zero_shot", "tunes": "linear_probe"}]
+    entries = [{"name": "gce", "q": 0.5, "tunes": ["prompt", "task_residual"]}, {"name": "zero_s*", "tunes": "linear_probe"}]
     tuned = expand_methods(entries)
     assert [(spec.name, spec.tunes) for spec in tuned] == [("gce", "prompt"), ("gce", "task_residual"), ("zero_shot", "prompt")]
     assert method_label("gce", tuned[1].params, tuned[1].tunes) == "gce(q=0.5)/task_residual"
     with pytest.raises(BenchError, match=r"nothing that can be tuned is called 'task_resid'\. Did you mean 'task_residual'\?"):
         expand_methods([{"name": "gce", "tunes": "task_resid"}])
+    with pytest.raises(BenchError, match=r"'zero_shot' trains nothing, so tunes = 'linear_probe' has no meaning"):
+        expand_methods([{"name": "zero_shot", "tunes": "linear_probe"}])
 
 
 def test_a_prompt_keeps_its_cell_and_the_rest_have_cells_of_their_own():

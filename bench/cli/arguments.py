@@ -61,13 +61,13 @@ def load_plugins(paths: list[Path]) -> None:
     """Load files that register methods.
 
     Raises:
-        BenchError: A file does not exist, takes another method's name, or its own code fails.
+        BenchError: A file is none or does not exist, takes another method's name, or its own code fails.
     """
     from methods.registry import MethodNameError, load_plugin
 
     for path in paths:
         if not path.is_file():
-            raise BenchError(f"plugin {path} does not exist.", "Name a Python file.")
+            raise BenchError(f"plugin {path} {'is not a file' if path.exists() else 'does not exist'}.", "Name a Python file.")
         try:
             load_plugin(path)
         except MethodNameError as error:

@@ -4,6 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -102,7 +103,7 @@ class Card(Frozen):
         # Equal names are let through: ImageNet as published has two classes called "missile" and two called "sunglasses".
         seen: dict[str, str] = {}
         for name in classes:
-            if name != seen.setdefault(same := prompt_name(name).lower(), name):
+            if name != seen.setdefault(same := normalize("NFC", prompt_name(name)).lower(), name):
                 raise ValueError(f"'{seen[same]}' and '{name}' read alike in a prompt")
             if not same:
                 raise ValueError(f"'{name}' is empty in a prompt")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bench.files import read_json
 from bench.prepare.archives import imagenet_places, imagenet_tars, in_tar, member
@@ -33,7 +33,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: Its samples are of another range than the format fixes: 32-bit or signed integers, floats.
     """
     if not image.mode.startswith("I") and image.mode != "F":
-        return image.convert("RGB")
+        opaque = image.convert("RGBA") if image.mode == "P" else image  # Pillow warns of a palette's transparency, and drops it too
+        return opaque.convert("RGB")
     white = _white(image)
     if not white or image.mode == "F":
         raise ValueError(f"mode {image.mode} of {image.format}: which value is white is not known; save it with 8 bits per channel")
@@ -73,8 +74,11 @@ class Images(ABC):
             OSError, SyntaxError, ValueError, Image.DecompressionBombError: It is missing, empty, truncated or no image.
         """
         data = self.data(path)
-        with Image.open(BytesIO(data)) as image:
-            return to_rgb(image), content_of(data)
+        try:
+            with Image.open(BytesIO(data)) as image:
+                return to_rgb(image), content_of(data)
+        except UnidentifiedImageError as error:  # its own words tell an address in memory
+            raise ValueError("no image in a format that Pillow knows" if data else "the file is empty") from error
 
     def content(self, path: str) -> str:
         """Size and SHA-256 (16 digits) of a file: an image that has changed under its path has another."""

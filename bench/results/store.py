@@ -112,8 +112,10 @@ class Store:
         """Make the folders and try a write.
 
         Raises:
-            BenchError: The folder is not writable.
+            BenchError: The folder is not writable, or a file.
         """
+        if self.root.exists() and not self.root.is_dir():
+            raise BenchError(f"{self.root} is a file, not a results folder.", "Give another one with --out.")
         try:
             for folder in (self.runs, self.failed, self.tmp):
                 folder.mkdir(parents=True, exist_ok=True)

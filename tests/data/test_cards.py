@@ -47,6 +47,7 @@ def test_prompts_read_underscores_as_spaces():
         (MINIMAL.replace('["a", "b_c"]', "[]"), "'classes'"),
         (MINIMAL.replace('["a", "b_c"]', '["great tit", "great_tit"]'), "'great tit' and 'great_tit' read alike in a prompt"),
         (MINIMAL.replace('["a", "b_c"]', '["a  b", "A_b"]'), "read alike in a prompt"),
+        (MINIMAL.replace('["a", "b_c"]', '["caf\u00e9", "cafe\u0301"]'), "read alike in a prompt"),  # as tokenizers compose them
         (MINIMAL.replace('["a", "b_c"]', '["a", "_"]'), "'_' is empty in a prompt"),
         ("name = ", "is not valid TOML"),
     ],

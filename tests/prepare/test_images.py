@@ -57,10 +57,21 @@ def test_exif_orientation_is_left_alone_as_coop_does(tmp_path):
     assert np.array_equal(np.asarray(read), np.asarray(picture()))
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe0 half a jpeg"])
-def test_what_is_no_image_cannot_be_read(tmp_path, content):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("transparency", [3, bytes(range(256))])
+def test_a_palettes_transparency_is_dropped_without_a_warning(tmp_path, transparency):
+    picture().convert("P").save(tmp_path / "a.png", transparency=transparency)
+    picture().convert("P").save(tmp_path / "b.png")
+    assert np.array_equal(*(np.asarray(FolderImages(tmp_path)(name)[0]) for name in ("a.png", "b.png")))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"", "the file is empty"), (b"no image", "no image in a format"), (b"\xff\xd8\xff\xe0 half a jpeg", "^(?!.* at 0x)")],
+)
+def test_what_is_no_image_cannot_be_read(tmp_path, content, why):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(UNREADABLE):
+    with pytest.raises(UNREADABLE, match=why):
         FolderImages(tmp_path)("a.jpg")
 
 
@@ -104,7 +115,7 @@ def test_white_is_the_largest_number_of_a_tiffs_own_bits(tmp_path):
     tags = {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
     fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + fields + bytes(4))
-    assert np.asarray(FolderImages(tmp_path)("a.tif"))[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert np.asarray(FolderImages(tmp_path)("a.tif")[0])[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_samples_of_no_known_range_cannot_be_read(tmp_path):
