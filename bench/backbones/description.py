@@ -41,7 +41,7 @@ class Description(Frozen):
     preprocess: Preprocess | None  # None: as the folder's configuration says
     context_length: int  # tokens
     config: str = ""  # SHA-256 of the folder's configuration
-    bpe: str = ""  # absolute path of a merges file of the model's own; "": open_clip's
+    bpe: str = ""  # absolute path of a tokenizer file of the model's own: merges, or Hugging Face's; "": open_clip's
     merges: str = ""  # SHA-256 of that file
 
     @property
@@ -62,7 +62,7 @@ FOLDER_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safete
 
 
 def local_backbone(slug: str, folder: Path, known: str = "") -> Description:
-    """The backbone in a folder of open_clip's "local-dir" layout, with a merges file `bpe*.txt.gz` where it has its own tokens.
+    """The backbone in a folder of open_clip's "local-dir" layout, with `bpe*.txt.gz` or `tokenizer.json` if it has its own tokens.
 
     Args:
         slug: What to call it.
@@ -83,7 +83,8 @@ def local_backbone(slug: str, folder: Path, known: str = "") -> Description:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         message = f"{config} does not describe a model of open_clip ({error!r})."
         raise BenchError(message, 'It holds {"model_cfg": {"embed_dim", "vision_cfg", "text_cfg"}, …}.') from error
-    merges = sorted(folder.glob("bpe*.txt.gz"))
+    theirs = "tokenizer.json" if model["text_cfg"].get("hf_tokenizer_name") else "bpe*.txt.gz"
+    merges = sorted(folder.glob(theirs))
     check_name(slug)
     return Description(
         slug=slug,

@@ -7,7 +7,7 @@ import open_clip
 import torch
 from open_clip.model import _build_text_tower  # what both of open_clip's model classes build their tower with
 
-from bench.backbones.weights import needs_transformers, unusable
+from bench.backbones.tokenizers import needs_transformers, unusable
 from bench.engine.backbone import text_tower
 from bench.engine.shared import why_not_shared
 from bench.errors import BenchError

@@ -1,6 +1,5 @@
 """Weights of open_clip models, found on this machine and loaded without running anything that a file holds."""
 
-import importlib.util
 import logging
 import re
 from functools import cache
@@ -16,6 +15,7 @@ from open_clip.transform import PreprocessCfg
 
 from bench.backbones.checkpoint import read_checkpoint
 from bench.backbones.description import FOLDER_WEIGHTS, Description, Preprocess, check_name, check_weights, local_backbone
+from bench.backbones.tokenizers import check_text_side, fetch_tokenizer
 from bench.errors import ENVIRONMENT, BenchError, nearest
 from bench.files import resolved, sha256
 from bench.hub import endpoint, told
@@ -46,7 +46,7 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
         tag: open_clip's name of the weights.
         weights: A file that holds them.
         slug: What to call the backbone.
-        download: Fetch a tag's weights where they are not on this machine.
+        download: Fetch a tag's weights, and Hugging Face's tokenizer, where they are not on this machine.
 
     Raises:
         BenchError: Unknown model or tag, a missing weights file, weights that are not on this machine or are not what the tag says,
@@ -70,6 +70,8 @@ def resolve(model: str, tag: str = "", weights: Path | None = None, slug: str = 
     if tag not in tags and (tag or weights is None):
         raise BenchError(f"open_clip has no weights '{tag}' for {model}.", f"{nearest(tag, tags)} Or give a file with --weights.")
     path = _tagged(model, tag, download=download) if weights is None else _weights_file(weights)
+    if download:
+        fetch_tokenizer(model)
     digest = sha256(path)
     tag = _checked_tag(model, tag, path, digest)
     settings = open_clip.get_pretrained_cfg(model, tag) if tag else {}
@@ -141,38 +143,6 @@ def settings_from(described: Description) -> str:
     size = (open_clip.get_model_config(described.model) or {}).get("vision_cfg", {}).get("image_size", 224)
     images = ", ".join(f"{key} {value}" for key, value in described.preprocess)
     return f"{'quick ' if described.quick_gelu else ''}GELU, {images}: {source}; size {size}: as the model's configuration says"
-
-
-def unusable(model: str) -> str:
-    """Why prompts cannot be tuned on a model's text tower, as its configuration says; "" where they can. Nothing is loaded."""
-    config = open_clip.get_model_config(model) or {}
-    if "multimodal_cfg" in config:
-        return "a CoCa model, whose text tower appends a class token"
-    if "hf_model_name" in config.get("text_cfg", {}):
-        return f"its text tower is Hugging Face's {config['text_cfg']['hf_model_name']}, not open_clip's own"
-    return ""
-
-
-def needs_transformers(model: str) -> bool:
-    """Whether a model's tokenizer is one of Hugging Face's."""
-    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
-    return bool(text.get("hf_tokenizer_name") or ("siglip" in model.lower() and not model.startswith("local-dir:")))
-
-
-def check_text_side(model: str) -> None:
-    """Whether prompts can be tuned with a model's text tower and tokenizer on this machine; nothing is loaded.
-
-    Raises:
-        BenchError: They cannot be on this machine, or not at all.
-    """
-    if why := unusable(model):
-        raise BenchError(f"prompts cannot be tuned on {model}: {why}.", "`bench backbones` lists the models that work.")
-    if needs_transformers(model) and importlib.util.find_spec("transformers") is None:
-        raise BenchError(
-            f"the tokenizer of {model} needs the package transformers, which is not installed.",
-            "pip install 'noisy-prompt-bench[hf]'",
-            ENVIRONMENT,
-        )
 
 
 def _hub_folder(model: str) -> Path:
@@ -289,19 +259,3 @@ def _differences(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tenso
     if odd:
         found.append(f"{min(odd)} is {list(weights[min(odd)].shape)}, not {list(wanted[min(odd)].shape)}")
     return "; ".join(found)
-
-
-def create_tokenizer(backbone: Description) -> Any:
-    """The tokenizer of a backbone: a callable from texts to token ids [n, context_length].
-
-    Raises:
-        BenchError: Its files are not on this machine.
-    """
-    if backbone.bpe:
-        return open_clip.SimpleTokenizer(bpe_path=backbone.bpe, context_length=backbone.context_length)
-    try:
-        return open_clip.get_tokenizer(backbone.model)
-    except Exception as error:  # transformers looks for files in many places, and says so in many ways
-        fetch = f"python -c \"import open_clip; open_clip.get_tokenizer('{backbone.model}')\""
-        message = f"the tokenizer of {backbone.model} cannot be loaded ({type(error).__name__})."
-        raise BenchError(message, f"Fetch it once where there is a network: {fetch}.", ENVIRONMENT) from error

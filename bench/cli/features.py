@@ -174,7 +174,7 @@ def extract(
     else:
         made = prepare(load_card(card), "", images, split, labels)
     _tell(made)
-    encoder = load_encoder(chosen, first)
+    encoder = load_encoder(chosen, first, made.card.prompts)
     if asked:
         shots, seeds = asked.shots, asked.seeds
 

@@ -106,8 +106,8 @@ def features_folder(dataset: str, backbone: str) -> Path:
 
 @lru_cache(maxsize=64)
 def usable(model: str) -> None:
-    """Whether prompts can be tuned with a backbone's model here; see `bench.backbones.weights.check_text_side`."""
-    from bench.backbones.weights import check_text_side  # noqa: PLC0415 - imports open_clip
+    """Whether prompts can be tuned with a backbone's model here; see `bench.backbones.tokenizers.check_text_side`."""
+    from bench.backbones.tokenizers import check_text_side  # noqa: PLC0415 - imports open_clip
 
     check_text_side(model)
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
 from bench.backbones.description import Description, describe
-from bench.backbones.weights import create_model, create_tokenizer
+from bench.backbones.tokenizers import create_tokenizer
+from bench.backbones.weights import create_model
 from bench.errors import BenchError
 
 
@@ -93,18 +95,36 @@ class Tokens:
 
 
 def tokens_of(tokenizer: Any) -> Tokens:
-    """The parts of CLIP's tokenizer, or of any callable that gives padded rows (SigLIP's: no start token, end token = padding)."""
+    """The parts of CLIP's tokenizer, or of any callable that gives rows padded at their end, told from the row of an empty text.
+
+    SigLIP's has no start token and pads with its end token, SigLIP 2's and XLM's end with a token of their own; of CLIPA's, which
+    is BERT's, only the start token is left.
+
+    Raises:
+        BenchError: The rows are made in another way, such as with padding in front.
+    """
     if hasattr(tokenizer, "sot_token_id"):
         return Tokens(tokenizer.encode, (tokenizer.sot_token_id,), (tokenizer.eot_token_id,), 0)
-    pad = int(tokenizer([""])[0, -1])
+    empty, one = (tokenizer([text])[0].tolist() for text in ("", "x"))
+    pad = empty[-1]
 
-    def encode(text: str) -> list[int]:
-        row = [int(token) for token in tokenizer([text])[0]]
+    def without_padding(text: str) -> list[int]:
+        row: list[int] = tokenizer([text])[0].tolist()
         while row and row[-1] == pad:
             row.pop()
         return row
 
-    return Tokens(encode, (), (pad,), pad)
+    start = tuple(token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(empty, one, strict=True)))
+    end = tuple(without_padding("")[len(start) :])
+
+    def encode(text: str) -> list[int]:
+        row = without_padding(text)
+        return row[len(start) : len(row) - len(end)]
+
+    made = [*start, *encode("x"), *end]
+    if not encode("x") or [*made, *[pad] * (len(one) - len(made))] != one:
+        raise BenchError("prompts cannot be made: the tokenizer does not put texts between fixed tokens, padded at their end.")
+    return Tokens(encode, start, end or (pad,), pad)
 
 
 @dataclass(frozen=True, eq=False)

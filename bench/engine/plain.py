@@ -8,14 +8,14 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor
 
 from bench.engine.backbone import TextBackbone, TextTower, in_half
-from bench.engine.prompts import CONTEXT, Prompts
+from bench.engine.prompts import CONTEXT, Prompts, within
 
 
 def whole_prompts(backbone: TextBackbone, prompts: Sequence[str]) -> Prompts:
     """Prompts without a learned context, truncated to the tower's length as open_clip's tokenizers do."""
     tokens, room = backbone.tokens, backbone.tower.context_length
     limit = room - len(tokens.start) - len(tokens.end)
-    return Prompts(tuple((*tokens.start, *tokens.encode(text)[:limit], *tokens.end) for text in prompts), 0, tokens)
+    return Prompts(within(backbone, ((*tokens.start, *tokens.encode(text)[:limit], *tokens.end) for text in prompts)), 0, tokens)
 
 
 class PlainPath:

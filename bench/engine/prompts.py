@@ -1,6 +1,6 @@
 """Prompts as token sequences with places for the context, and the context's first values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,7 +86,19 @@ def make_prompts(backbone: TextBackbone, names: Sequence[str], train: TrainSpec,
                 "Shorten the name in the dataset card, or set a smaller n_ctx.",
             )
         sequences.append(sequence)
-    return Prompts(tuple(sequences), length, tokens)
+    return Prompts(within(backbone, sequences), length, tokens)
+
+
+def within(backbone: TextBackbone, sequences: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """The same sequences, if the tower knows all of their tokens.
+
+    Raises:
+        BenchError: It does not.
+    """
+    found, known = tuple(sequences), backbone.tower.token_embedding.num_embeddings
+    if (most := max((max(sequence) for sequence in found), default=0)) >= known:
+        raise BenchError(f"the tokenizer gives token {most}, the text tower has {known}.", "Give the model its own tokenizer.")
+    return found
 
 
 def initial_contexts(

@@ -8,7 +8,7 @@ that decode also run the tower, each on a core of its own: no core waits for ano
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import zip_longest
@@ -28,7 +28,7 @@ from bench.backbones.description import Description
 from bench.backbones.weights import create_model
 from bench.data.features import FeatureWriter
 from bench.engine.backbone import text_side
-from bench.engine.plain import encode_prompts
+from bench.engine.plain import encode_prompts, whole_prompts
 from bench.errors import ENVIRONMENT, BenchError
 from bench.prepare.images import Reader
 from bench.seeds import derive
@@ -112,14 +112,21 @@ class Encoder:
         }
 
 
-def load_encoder(backbone: Description, device: str) -> Encoder:
+def load_encoder(backbone: Description, device: str, prompts: Sequence[str] = ()) -> Encoder:
     """The image tower of a backbone with CoOp's transforms.
+
+    Args:
+        backbone: The backbone.
+        device: Where it runs.
+        prompts: What its text side must have tokens for.
 
     Raises:
         BenchError: The weights cannot be loaded, the image settings cannot be used, or prompts cannot be tuned with the text side.
     """
     model = create_model(backbone).to(device)
-    encode_prompts(text_side(backbone, model), ["a photo."])  # found out now, not after hours of encoding
+    text = text_side(backbone, model)  # what is wrong with it is found out now, not after hours of encoding
+    whole_prompts(text, prompts)
+    encode_prompts(text, ["a photo."])
     try:
         made = Encoder(backbone, model, PreprocessCfg(**model.visual.preprocess_cfg), torch.device(device))
         sound = np.isfinite(made.encode(torch.zeros(1, *made.size, 3, dtype=torch.uint8))).all()

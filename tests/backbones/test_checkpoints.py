@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from bench.backbones import weights as module
 from bench.backbones.checkpoint import read_checkpoint
 from bench.backbones.description import describe, save_description
-from bench.backbones.weights import assumed, check_text_side, create_model, resolve
+from bench.backbones.tokenizers import check_text_side
+from bench.backbones.weights import assumed, create_model, resolve
 from bench.errors import ENVIRONMENT, BenchError
 from tests.backbones.test_weights import NAME, named, same  # noqa: F401 - a fixture
 from tests.prepare.extracting import bench
@@ -188,7 +189,7 @@ def test_hub_names_are_looked_for_on_this_machine_only(tiny_model, tmp_path, mon
 
 
 def test_a_text_side_that_cannot_be_used_is_told_before_anything(home, class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for model, words in (
         ("coca_ViT-B-32", "a CoCa model"),
         ("xlm-roberta-base-ViT-B-32", "text tower is Hugging Face's xlm-roberta-base"),

@@ -7,7 +7,7 @@ import open_clip
 import pytest
 
 from bench.backbones.survey import table, verdict
-from bench.backbones.weights import needs_transformers, unusable
+from bench.backbones.tokenizers import needs_transformers, unusable
 
 MODELS = open_clip.list_models()  # before other tests add theirs
 README = Path(__file__).parents[2] / "datasets" / "README.md"

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from bench.backbones import weights
 from bench.backbones.description import Description, describe, save_description
-from bench.backbones.weights import assumed, create_model, create_tokenizer, find_weights, resolve, settings_from
+from bench.backbones.tokenizers import create_tokenizer
+from bench.backbones.weights import assumed, create_model, find_weights, resolve, settings_from
 from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
