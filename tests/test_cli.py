@@ -102,6 +102,18 @@ def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
     assert (process.returncode, said) == (130, f"interrupted{by}: finished runs are kept; start again to continue\n")
 
 
+def test_a_signal_that_python_swallows_comes_again():
+    code = (
+        "import os, signal, sys, time; from bench import cli; signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "class Closing:\n    def __del__(self): os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)\n"
+        "def wait():\n    Closing()\n    print('goes on', flush=True)\n    time.sleep(100)\n"
+        "cli.app.command('wait')(wait)\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "wait"], capture_output=True, text=True, check=False, timeout=90)
+    said = "interrupted by SIGTERM: finished runs are kept; start again to continue\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "goes on\n", said)
+
+
 def unfit() -> Exception:
     """What a number beyond a field's limits raises."""
     with pytest.raises(ValueError, match="seed") as caught:

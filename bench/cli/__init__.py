@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -18,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 options = {"debug": False}
 
 WRONG_NAME = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)  # what a path of the user's can cause
+AGAIN = 0.05  # seconds after which a signal that was swallowed comes again
 LONGEST = 1000  # characters of an unexpected error that are shown
 
 # Typer's own base of usage errors: newer versions bring a click of their own, whose classes are not the package click's.
@@ -52,6 +54,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:  # nohup ignores SIGHUP, and that stays so
             signal.signal(number, _stop)
+    sys.unraisablehook = _again
     try:
         sys.exit(_run())
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
@@ -86,6 +89,15 @@ def _run() -> int:
 def _stop(number: int, _: object) -> None:
     """A scheduler's or a closing terminal's signal ends a command as Ctrl-C does."""
     raise Stopped("" if number == signal.SIGINT else signal.Signals(number).name)
+
+
+def _again(swallowed: Any) -> None:
+    """Python swallows what a signal raises while an object is being deleted, such as a DataLoader that waits for its processes."""
+    if isinstance(swallowed.exc_value, Stopped):
+        number = signal.Signals[str(swallowed.exc_value) or "SIGINT"]
+        threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(swallowed)
 
 
 def as_told(error: Exception) -> BenchError:
