@@ -1,18 +1,22 @@
-r"""Tables as LaTeX that fits: `table` within a column, `table*` across two, 8 pt type, in a preamble with \usepackage{booktabs}.
+r"""Tables as LaTeX that fits: `table` within a column, `table*` across two, 8 pt type; needs \usepackage{booktabs,siunitx}.
 
 A table's columns are laid out in panels, one below the other: as many columns as fit the width beside each other, those of a group
 (a dataset) together where they can. What is too tall for a page goes on in further tables. Widths are measured in Computer Modern,
-which is wider than the Times of most styles.
+which is wider than the Times of most styles. Numbers of as many decimals stand in siunitx's S columns, all else to the right.
 """
 
+import itertools
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 from matplotlib.ft2font import FT2Font
 
 from reports.tables import TIED, Entry, Table
+from reports.wording import MISSING
 
 SPECIAL = {
     **{c: "\\" + c for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -24,58 +28,122 @@ SPECIAL = {
 MINUS = re.compile(r"(?<![^ (])-(?=\d)")
 COLUMN, TALLEST = 236.0, 52  # points: the narrowest column of a style (CVPR's); lines of a table on one page
 SIZE, LEADING, GAP = 8.0, 9.5, 2.5  # points: type, its lines, and on either side of a column
-WIDER = {False: 1.09, True: 1.25}  # LaTeX's 8 pt Computer Modern and its extended bold, measured against matplotlib's 10 pt cuts
+WIDER = 1.09  # LaTeX's 8 pt Computer Modern, measured against matplotlib's 10 pt cut
+BOLD = r"\fontseries{b}\selectfont "  # not extended, so that its digits are as wide as the others
+NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(?: ± (\d+)(?:\.(\d+))?)?")
+SIUNITX = (
+    "mode=text,detect-weight,separate-uncertainty,retain-explicit-plus,tight-spacing,"
+    "table-number-alignment=right,table-text-alignment=right"
+)
 
 
 def text(words: str) -> str:
     """Text with LaTeX's special characters escaped, true minus signs and quotes; what the fonts lack becomes a question mark."""
     quoted = re.sub(r'"([^"]*)"', "“\\1”", MINUS.sub("−", words))
     shown = (SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in quoted)
-    return "".join(shown).replace(r" $\pm$ ", r"\,$\pm$\,")
+    return "".join(shown)
 
 
 @cache
-def _font(bold: bool) -> FT2Font:
-    font = FT2Font(str(Path(mpl.get_data_path(), "fonts", "ttf", "cmb10.ttf" if bold else "cmr10.ttf")))
+def _font() -> FT2Font:
+    font = FT2Font(str(Path(mpl.get_data_path(), "fonts", "ttf", "cmr10.ttf")))
     font.set_size(SIZE, 72)
     return font
 
 
 @cache
-def _advance(character: str, bold: bool) -> float:
-    return float(_font(bold).load_char(ord(character)).linearHoriAdvance) / 65536
+def _advance(character: str) -> float:
+    return float(_font().load_char(ord(character)).linearHoriAdvance) / 65536
 
 
-def width(words: str, bold: bool = False) -> float:
+@cache  # heads and labels stand in many tables
+def width(words: str) -> float:
     """Points that text takes at 8 pt."""
-    shown = (c if c.isascii() else "+" for c in MINUS.sub("−", words.replace(" ± ", "±")))
-    return sum(_advance(c, bold) for c in shown) * WIDER[bold] + 3.0 * words.count("±")
+    return sum(_advance(c if c.isascii() else "+") for c in MINUS.sub("−", words.replace(" ± ", "±"))) * WIDER
 
 
-def _broken(head: str) -> list[str]:
-    """A column's head in lines: broken where words end, as long as its longest word allows."""
-    lines: list[str] = []
-    longest = max(8, *(len(word) for word in head.replace("_", " ").split()), 0) if head.strip() else 8
-    for word in head.replace("_", " ").split():
-        if lines and len(lines[-1]) + 1 + len(word) <= longest:
-            lines[-1] += " " + word
-        else:
-            lines.append(word)
-    return lines or [""]
+class Format(NamedTuple):
+    """What the numbers of a column need: a sign, digits before and after the point, and those of what stands behind ±."""
+
+    sign: bool
+    whole: int
+    decimals: int
+    spread: int  # digits before the point; 0: nothing stands behind ±
+
+    @property
+    def column(self) -> str:
+        """The column's type."""
+        point = f".{self.decimals}" if self.decimals else ""
+        spread = f"({self.spread + self.decimals})" if self.spread else ""
+        return f"S[table-format={'-' * self.sign}{self.whole}{point}{spread}]"
+
+    @property
+    def behind(self) -> str:
+        """The widest that stands behind a number."""
+        return f"±{'0' * self.spread}{'.' * bool(self.decimals)}{'0' * self.decimals}" if self.spread else ""
+
+    @property
+    def widest(self) -> str:
+        """The widest number."""
+        return f"{'+' * self.sign}{'0' * self.whole}{'.' * bool(self.decimals)}{'0' * self.decimals}{self.behind}"
 
 
-def _widths(table: Table) -> list[float]:
-    """What every column takes, with the gaps on its sides."""
+def _format(texts: list[str]) -> Format | None:
+    """The format of numbers; None where something is neither a number nor missing, or has other decimals."""
+    found = [NUMBER.fullmatch(text) for text in texts if text != MISSING]
+    numbers = [match.groups(default="") for match in found if match]
+    decimals = {len(part) for _, _, first, spread, second in numbers for part in ((first, second) if spread else (first,))}
+    if len(numbers) < len(found) or len(decimals) != 1:
+        return None
+    signs, wholes, _, spreads, _ = zip(*numbers, strict=True)
+    return Format(any(signs), max(map(len, wholes)), decimals.pop(), max(map(len, spreads)))
+
+
+def _texts(table: Table, columns: list[int]) -> list[str]:
+    return [row[i].text for _, row in table.rows for i in columns]
+
+
+@cache
+def _broken(words: str, room: float) -> list[str]:
+    """Words in lines of at most `room` points, broken where words end; within a word only where it alone is wider."""
+    for within in (False, True):
+        for most in range(len(words), 1, -1):
+            lines = textwrap.wrap(words, most, break_on_hyphens=False, break_long_words=within)
+            if max(map(width, lines), default=0.0) <= room:
+                return lines or [""]
+    return [words]
+
+
+def _heads(head: str, room: float) -> list[str]:
+    """A column's head in lines, as narrow as its longest word."""
+    words = head.replace("_", " ")
+    return _broken(words, min(room, max(map(width, ["00000000", *words.split()]))))
+
+
+def _widths(table: Table, room: float) -> list[float]:
+    """What every column takes, with the gaps on its sides; a group's name, in lines, is no wider than `room`."""
     found = []
     for i, head in enumerate(table.columns):
-        texts = [width(row[i].text, row[i].mark == "best") for _, row in table.rows]
-        found.append(max([*map(width, _broken(head)), *texts]) + 2 * GAP)
+        texts, numbers = _texts(table, [i]), _format(_texts(table, [i]))
+        found.append(max(map(width, [*_heads(head, room), numbers.widest if numbers else "", *texts])) + 2 * GAP)
     return found
 
 
 def _panels(table: Table, room: float) -> list[list[int]]:
+    """The positions of the columns, panel by panel, such that what stands below each other fits, as wide as the widest."""
+    widths = _widths(table, room)
+    for less in range(0, int(room), 4):
+        panels = _laid_out(table, widths, room - less)
+        stacks = [[i for i in stack if i is not None] for stack in itertools.zip_longest(*panels)]
+        formats = [_format(_texts(table, stack)) for stack in stacks]
+        commons = [width(numbers.widest) + 2 * GAP if numbers else 0.0 for numbers in formats]
+        if sum(max(common, *(widths[i] for i in stack)) for common, stack in zip(commons, stacks, strict=True)) <= room:
+            break
+    return panels
+
+
+def _laid_out(table: Table, widths: list[float], room: float) -> list[list[int]]:
     """The positions of the columns, panel by panel: groups stay whole where they fit, and long rows are split evenly."""
-    widths = _widths(table)
     above = table.groups or [""] * len(widths)
     units: list[list[int]] = []
     for i, group in enumerate(above):
@@ -103,53 +171,77 @@ def _even(items: list[int], parts: int) -> list[list[int]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _entry(entry: Entry) -> str:
-    return {"best": r"\textbf{%s}", "tied": r"\underline{%s}", "": "%s"}[entry.mark] % text(entry.text)
+def _entry(entry: Entry, numbers: Format | None) -> str:
+    """An entry of a column of numbers, or of text. To siunitx what is underlined is text, so it is filled up to the width."""
+    shown = text(entry.text.replace(" ± ", "±"))
+    if entry.mark == "tied":
+        shown = rf"\underline{{{shown}}}"
+    if not numbers:
+        return BOLD * (entry.mark == "best") + shown
+    if entry.text == MISSING:
+        return f"{{{shown}}}"
+    if entry.mark != "tied":
+        return BOLD * (entry.mark == "best") + entry.text.replace(" ± ", " +- ")
+    spread = entry.text.partition(" ± ")[2]
+    lacking = "0" * (len(numbers.behind) - 1 - len(spread)) if spread else text(numbers.behind)
+    return f"{{{shown}\\phantom{{{lacking}}}}}" if lacking else f"{{{shown}}}"
 
 
-def _groups(table: Table, panel: list[int]) -> list[str]:
+def _groups(table: Table, panel: list[int], widths: list[float]) -> list[str]:
     """The line of groups above a panel's columns, and the rules below it."""
-    spans: list[tuple[str, int, int]] = []
+    spans: list[tuple[str, int, int, float]] = []  # name, first and last column, points
     for at, i in enumerate(panel, 2):
         if spans and spans[-1][0] == table.groups[i]:
-            spans[-1] = (spans[-1][0], spans[-1][1], at)
+            name, first, _, room = spans.pop()
+            spans.append((name, first, at, room + widths[i]))
         else:
-            spans.append((table.groups[i], at, at))
-    heads = "".join(rf" & \multicolumn{{{last - first + 1}}}{{c}}{{{text(name)}}}" for name, first, last in spans)
-    return [heads + r" \\", "".join(rf"\cmidrule(lr){{{first}-{last}}}" for _, first, last in spans)]
+            spans.append((table.groups[i], at, at, widths[i]))
+    heads = "".join(
+        rf" & \multicolumn{{{last - first + 1}}}{{c}}{{{_stacked(_broken(name, room - 2 * GAP), 'c')}}}"
+        for name, first, last, room in spans
+    )
+    return [heads + r" \\", "".join(rf"\cmidrule(lr){{{first}-{last}}}" for _, first, last, _ in spans)]
 
 
-def _head(head: str) -> str:
-    lines = [text(line) for line in _broken(head)]
-    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r"\\".join(lines) + "}"
+def _stacked(lines: list[str], side: str) -> str:
+    shown = r"\\".join(map(text, lines))
+    return shown if len(lines) == 1 else rf"\shortstack[{side}]{{{shown}}}"
 
 
-def _panel(table: Table, panel: list[int]) -> list[str]:
-    head = " & ".join(["Method", *(_head(table.columns[i]) for i in panel)]) + r" \\"
-    rows = [" & ".join([text(label), *(_entry(row[i]) for i in panel)]) + r" \\" for label, row in table.rows]
-    return [*(_groups(table, panel) if table.groups else []), head, r"\midrule", *rows]
+def _panel(table: Table, panel: list[int], formats: list[Format | None], names: float, room: float) -> list[str]:
+    heads = ["Method", *(f"{{{_stacked(_heads(table.columns[i], room), 'r')}}}" for i in panel)]
+    rows = [
+        [_stacked(_broken(label, names), "l"), *(_entry(row[i], numbers) for i, numbers in zip(panel, formats, strict=False))]
+        for label, row in table.rows
+    ]
+    head, *body = [" & ".join(cells) + r" \\" for cells in (heads, *rows)]
+    return [*(_groups(table, panel, _widths(table, room)) if table.groups else []), head, r"\midrule", *body]
 
 
 def _tables(table: Table, setup: str, room: float, environment: str) -> str:
-    label = max([*(width(name) for name, _ in table.rows), width("Method")]) + GAP
-    panels = _panels(table, room - label)
-    tall = len(table.rows) + 2 + max((len(_broken(head)) for head in table.columns), default=1)
+    names = min(max(map(width, ["Method", *(label for label, _ in table.rows)])), room / 2)
+    room -= names + GAP
+    panels = _panels(table, room)
+    tall = sum(len(_broken(label, names)) for label, _ in table.rows) + 2
+    tall += max((len(_heads(head, room)) for head in table.columns), default=1)
     per_page = max(1, TALLEST // tall)
-    lines = [r"% needs \usepackage{booktabs}"]
+    lines = [r"% needs \usepackage{booktabs,siunitx}"]
     for n, page in enumerate(_even(list(range(len(panels))), -(-len(panels) // per_page) or 1)):
         caption = f"{table.caption.replace(TIED, 'Underlined')} {setup}" if n == 0 else f"{table.title}, continued."
-        columns = max(len(panels[i]) for i in page)
+        below = itertools.zip_longest(*(panels[i] for i in page))  # the columns that stand below each other
+        formats = [_format(_texts(table, [i for i in position if i is not None])) for position in below]
         lines += [
             rf"\begin{{{environment}}}",
             r"\centering",
             rf"\caption{{{text(caption)}}}",
             rf"\label{{tab:{table.name.replace('_', '-')}{f'-{n + 1}' if n else ''}}}",
             rf"\fontsize{{{SIZE:g}}}{{{LEADING:g}}}\selectfont\setlength{{\tabcolsep}}{{{GAP:g}pt}}",
-            rf"\begin{{tabular}}{{@{{}}l{'r' * columns}@{{}}}}",
+            rf"\sisetup{{{SIUNITX}}}\def\textpm{{\ensuremath{{\pm}}}}\def\textminus{{\ensuremath{{-}}}}",
+            rf"\begin{{tabular}}{{@{{}}l{''.join(numbers.column if numbers else 'r' for numbers in formats)}@{{}}}}",
             r"\toprule",
         ]
         for at, i in enumerate(page):
-            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i])]
+            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i], formats, names, room)]
         lines += [r"\bottomrule", r"\end{tabular}", rf"\end{{{environment}}}"]
     return "\n".join([*lines, ""])
 

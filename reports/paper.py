@@ -15,7 +15,7 @@ from reports.tables import ORACLE_NOTE, TIED, UNIDENTIFIABLE, UNIDENTIFIABLE_NOT
 from reports.wording import counted, value
 
 Spread = Literal["std", "se", "interval", "none"]
-AVERAGE = "average"
+AVERAGE = ""  # in the place of a dataset, as none is called that
 SAID = {
     "std": " ± standard deviation over seeds",
     "se": " ± standard error over seeds",
@@ -104,8 +104,9 @@ def _table(analysis: Analysis, layout: Layout, protocol: str) -> Table:
         f"datasets "
         f"contradict it.{remarks}"
     )
-    numbers = pd.DataFrame({f"{dataset} {rate:g}": mean[dataset, rate] for dataset, rate in pairs}).reindex(analysis.shown)
-    above = [dataset.replace("_", " ") for dataset, _ in pairs]
+    titles = {name: name for name in datasets} | {AVERAGE: "average" if "average" not in datasets else "average of datasets"}
+    numbers = pd.DataFrame({f"{titles[dataset]} {rate:g}": mean[dataset, rate] for dataset, rate in pairs}).reindex(analysis.shown)
+    above = [titles[dataset].replace("_", " ") for dataset, _ in pairs]
     return Table(
         f"paper_{protocol}", f"Methods by rates of {protocol} noise", caption, names, rows, numbers.rename_axis("method"), above
     )

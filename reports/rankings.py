@@ -141,9 +141,7 @@ def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float)
     for ax, rate in zip(axes, wanted, strict=True):
         gain = cells.wide(curve[curve["rate"] == rate])[analysis.trained].sub(zero_shot, axis=0)
         for label in front:
-            ax.plot(
-                zero_shot[gain.index], gain[label], ls="", marker=looks[label].marker, color=looks[label].color, ms=3, alpha=0.75
-            )
+            ax.plot(zero_shot[gain.index], gain[label], ms=3, alpha=0.75, **looks[label].line | {"linestyle": ""})
         ax.axhline(0, color=SOFT, ls="--", lw=1)
         ax.set_title(cells.setting_name(analysis.protocol, rate), pad=3)
         parts.append(gain.assign(rate=rate, zero_shot=zero_shot).reset_index())
@@ -192,7 +190,8 @@ def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
     (ax,) = panels(1, width, min(2.2, 0.55 * width), legend, "seconds per run (median)", "score, %")
     for label, (wall, _, score) in zip(table.index, table.to_numpy(dtype=float), strict=True):
         color = looks[label].color if label in front else GREY
-        ax.plot([wall], [score], ls="", marker=looks[label].marker or "o", color=color, ms=4)
+        look = looks[label]
+        ax.plot([wall], [score], ls="", marker=look.marker or "o", fillstyle=look.fillstyle, color=color, ms=4)
     ax.set_xlim(left=0)
     return Drawing("cost", "Cost: the score against the seconds that a run takes (its share of its stack's).", ax.figure, table)  # type: ignore[arg-type]  # no subfigure
 

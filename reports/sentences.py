@@ -9,6 +9,7 @@ from reports.analysis import Analysis, Choices, Source, analyse
 from reports.board import with_options
 from reports.wording import counted, p_equals, p_text, value
 
+EXACT = 1e-9  # points: what sums of the same accuracies differ by
 START_MARGIN = 5.0  # points below zero-shot from which a start is called wrong
 
 
@@ -60,7 +61,14 @@ def _best(analysis: Analysis) -> str:
     sign = -1 if best == control else 1
     ends = sorted((sign * row["low"], sign * row["high"]))
     interval = f" (95 % interval over datasets {value(ends[0])} to {value(ends[1])})" if np.isfinite(ends).all() else ""
-    return f"{start}: {value(sign * row['difference'])} points above {other}{interval}; {significance(analysis, row)}."
+    return f"{start}: {_above(sign * row['difference'])} {other}{interval}; {significance(analysis, row)}."
+
+
+def _above(points: float) -> str:
+    """How far the highest mean is above another."""
+    if abs(points) < EXACT:
+        return "equal to"
+    return f"{value(points) if points >= 0.05 else 'less than 0.1'} points above"  # 0.05 is what is written as 0.1
 
 
 def significance(analysis: Analysis, row: Any) -> str:

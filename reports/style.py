@@ -19,6 +19,7 @@ LINES: tuple[Any, ...] = (
     (0, (1, 2.5)),
     (0, (4, 1, 1, 1, 1, 1)),
 )
+FILLS = ("full", "none", "left", "right", "top", "bottom")  # of markers
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 GREY, SOFT = "#B8B8B8", "#555555"
 # The order gives the looks, so names are only ever added at the end. Plugins' names are hashed.
@@ -61,6 +62,7 @@ class Style(NamedTuple):
     color: str
     linestyle: Any
     marker: str
+    fillstyle: str = "full"
 
     @property
     def line(self) -> dict[str, Any]:
@@ -69,12 +71,13 @@ class Style(NamedTuple):
 
 
 def look(method: str, variant: int = 0) -> Style:
-    """The look of a registered method; its further variants (other hyper-parameters, other training) change the line alone."""
+    """The look of a registered method; its further variants (other hyper-parameters, other training) change line and filling."""
+    fill = FILLS[variant % len(FILLS)]
     if method in FIXED:
         color, line, marker = FIXED[method]
-        return Style(color, line if variant == 0 else LINES[variant % len(LINES)], marker)
+        return Style(color, line if variant == 0 else LINES[variant % len(LINES)], marker, fill)
     i = KNOWN.index(method) if method in KNOWN else zlib.crc32(method.encode())
-    return Style(COLOURS[i % len(COLOURS)], LINES[(i // len(COLOURS) + variant) % len(LINES)], MARKERS[i % len(MARKERS)])
+    return Style(COLOURS[i % len(COLOURS)], LINES[(i // len(COLOURS) + variant) % len(LINES)], MARKERS[i % len(MARKERS)], fill)
 
 
 def styles(methods: Mapping[str, str]) -> dict[str, Style]:

@@ -47,6 +47,17 @@ def test_sentences_say_when_the_control_wins(sim):
     assert "points above " in first
 
 
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [(0, ": equal to gce "), (0.02, ": less than 0.1 points above coop_ce "), (0.3, ": 0.3 points above coop_ce ")],
+)
+def test_a_tie_is_said_to_be_one(sim, points, words):
+    frame = sim.simulate(2, 7, 2)
+    frame = frame[frame["method"].isin(["coop_ce", "gce"])]
+    frame["accuracy"] = 60.0 + points * (frame["method"] == "gce")
+    assert words in reports.headline(frame)[0]
+
+
 def test_clean_only_results_have_a_headline(sim):
     first, second = reports.headline(sim.simulate(3, 6, 2, noise=(("clean", 0.0),)))
     assert "on clean labels" in first

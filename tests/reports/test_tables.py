@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import BenchError
-from reports import board, evidence, latex, render, tables, wording
+from reports import board, evidence, latex, paper, render, tables, wording
 from reports.analysis import Choices, analyse
 from reports.tables import Entry, Table
 
@@ -39,7 +39,7 @@ def test_terminal_does_not_read_markup():
 def test_each_way_of_writing_names_its_own_look_of_a_tie():
     assert "Italic: rule" in render.markdown(small(mark="tied"))
     assert "Underlined: rule" in latex.column(small(mark="tied"))
-    assert r"\underline{1.0\,$\pm$\,0.1}" in latex.column(small(mark="tied"))
+    assert r"{\underline{1.0$\pm$0.1}}" in latex.column(small(mark="tied"))
 
 
 def test_wide_latex_tables_are_split_and_lose_nothing():
@@ -48,7 +48,7 @@ def test_wide_latex_tables_are_split_and_lose_nothing():
     text = latex.column(table)
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
     assert text.count("Method &") > 1
-    assert all(rf"{i}.5\,$" in text and f"dataset{i}" in text for i in range(30))
+    assert all(rf"{i}.5 +- 0.1" in text and f"dataset{i}" in text for i in range(30))
 
 
 def test_values_never_show_minus_zero_or_nan():
@@ -104,6 +104,18 @@ def test_unidentifiable_settings_are_marked_and_no_part_of_the_score(sim):
     assert "‡" in table.caption
     assert table.numbers.loc["gce", "score"] == pytest.approx(table.numbers.loc["gce", "pairflip 0.25"])
     assert any("pairflip 0.5" in note for note in analysis.notes)
+
+
+def test_a_dataset_called_average_is_not_the_average(sim):
+    frame = sim.simulate(2, 6, 1)
+    frame["dataset"] = frame["dataset"].replace({"food": "average"})
+    (table, *_) = paper.tables(analyse(frame), paper.Layout())
+    half = frame[(frame["method"] == "gce") & (frame["noise"] == "symmetric") & (frame["rate"] == 0.25)].set_index("dataset")[
+        "accuracy"
+    ]
+    assert table.groups[-1] == "average of datasets"
+    assert table.numbers.loc["gce", "average 0.25"] == half["average"]
+    assert table.numbers.loc["gce", "average of datasets 0.25"] == pytest.approx(half.mean())
 
 
 def test_csv_reads_back(sim):
