@@ -32,7 +32,7 @@ WIDER = 1.09  # LaTeX's 8 pt Computer Modern, measured against matplotlib's 10 p
 BOLD = r"\fontseries{b}\selectfont "  # not extended, so that its digits are as wide as the others
 NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(?: ± (\d+)(?:\.(\d+))?)?")
 SIUNITX = (
-    "mode=text,detect-weight,separate-uncertainty,retain-explicit-plus,tight-spacing,"
+    "mode=text,detect-weight,separate-uncertainty,retain-explicit-plus,retain-zero-uncertainty,tight-spacing,"
     "table-number-alignment=right,table-text-alignment=right"
 )
 
