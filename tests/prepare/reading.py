@@ -1,9 +1,9 @@
 """What reading images costs, by where they lie: python tests/prepare/reading.py [IMAGES]. Prints times and memory; asserts nothing.
 
 JPEGs of 500 × 375 in a folder, in tar shards and in parquet shards (1,000 images each, in row groups of 100, as the hub has them)
-are read in the order of extraction: their bytes alone, and decoded. Each reading has a process of its own. Its CPU time is told, which
-a busy machine changes little, and its peak memory for a quarter of the images and for all: it is flat where both are alike. Readings
-take turns, and the median of three is printed.
+are read in the order of extraction: their bytes alone, and decoded. Each reading has a process of its own. Its CPU time is told,
+which a busy machine changes little, and its peak memory for a quarter of the images and for all: it is flat where both are alike.
+Readings take turns, and the median of three is printed.
 """
 
 import io
