@@ -6,8 +6,9 @@ BIN := .venv/bin
 demo: .venv/demo
 	"$(BIN)/bench" demo
 
+# Two processes: more of them would start workers of their own, and many tests do so already.
 test: .venv/dev
-	"$(BIN)/python" -m pytest $(PYTEST)
+	"$(BIN)/python" -m pytest -n 2 --dist worksteal $(PYTEST)
 
 lint: .venv/dev
 	"$(BIN)/ruff" check bench methods reports datasets tests

@@ -61,7 +61,7 @@ class DKAFText(Method):
             self.alpha = by_text / (by_text + by_sight)
         confidence, self.pseudo = (self.alpha * text + (1 - self.alpha) * visual).max(dim=1)
         counted = torch.where(clean, labels, self.pseudo)[clean | (confidence >= self.tau)]
-        count = counted.bincount(minlength=self.task.num_classes).to(self.images)
+        count = one_hot(counted, self.task.num_classes).sum(dim=0).to(self.images)
         self.room = self.margin * (1 - count / count.max().clamp_min(1))  # [C]
         self.alike = prototypes @ prototypes.T  # [C, C]
 

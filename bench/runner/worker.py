@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,14 @@ Send = Callable[[tuple[Any, ...]], None]
 Train = Callable[..., list[Outcome]]
 
 
+def _settings() -> dict[str, str]:
+    """The environment variables that are this suite's own."""
+    return {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
+
+
 @dataclass(frozen=True)
 class Work:
-    """What all shards of a worker share."""
+    """What all shards of a worker share; also where the supervisor is, which the server that forks workers may have been before."""
 
     root: Path
     device: str
@@ -43,6 +48,8 @@ class Work:
     keep_context: bool = False
     log: str = ""  # relative to the store
     train: Train | None = None  # in place of the engine's `train_stack`, for tests
+    folder: Path = field(default_factory=Path.cwd)
+    settings: dict[str, str] = field(default_factory=_settings)
 
 
 def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
@@ -130,10 +137,14 @@ def _engine() -> Train:
 
 
 def _prepare(work: Work) -> None:
-    """Output to the log, signals left to the supervisor, threads limited, plugins loaded, and no life after the supervisor's.
+    """Where the supervisor is; output to the log, signals left to it, threads limited, plugins loaded, and no life after its own.
 
     A process group of its own holds whatever a method starts, so that it ends with the worker.
     """
+    os.chdir(work.folder)
+    for name in _settings():
+        del os.environ[name]
+    os.environ.update(work.settings)
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to every process of a job

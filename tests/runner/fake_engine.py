@@ -142,3 +142,11 @@ def one_key(specs, **options):
     if len({stack_key(spec) for spec in specs}) > 1:
         os._exit(1)
     return train(specs, **options)
+
+
+def telling(specs, **options):
+    """Says where the worker is, in a file beside the results."""
+    Path("told.json").write_text(
+        json.dumps([str(Path.cwd()), {name: os.environ[name] for name in os.environ if name[:6] == "BENCH_"}])
+    )
+    return train(specs, **options)

@@ -20,6 +20,7 @@ from bench.plan import make_plan
 from bench.results.store import Store
 from bench.runner import pool
 from bench.runner.claims import Claims
+from bench.runner.forks import start_server
 from bench.runner.record import build_record
 from bench.runner.run import run_grid
 
@@ -145,6 +146,17 @@ def test_two_runners_on_one_store_share_the_work(root, start):
     assert sum(done for done, _ in counts) == 18
     assert min(done for done, _ in counts) > 0
     assert {done + cached for done, cached in counts} == {18}
+
+
+def test_workers_are_where_the_command_is_and_have_its_settings(grid, tmp_path, fake, monkeypatch):
+    """The server that forks them runs since an earlier command of this process, in another folder and with other settings."""
+    start_server()
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run(grid, Path("results"), fake.telling)
+    folder, settings = json.loads((tmp_path / "told.json").read_text())
+    assert folder == str(tmp_path)
+    assert settings == {name: value for name, value in os.environ.items() if name.startswith("BENCH_")}
 
 
 def test_what_another_runner_gives_up_is_taken_over_shard_by_shard(root, grid, fake, monkeypatch, capsys):
