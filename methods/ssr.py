@@ -28,6 +28,7 @@ class SSR(Method):
     """
 
     title: ClassVar[str] = "SSR"
+    version: ClassVar[int] = 2  # 2: the belief is graded
     theta_s: Share = 1.0
     theta_r: Share = 0.9
     k: AtLeastOne = 200
@@ -40,6 +41,7 @@ class SSR(Method):
         self.neighbours = (task.images[0] @ task.images[0].T).topk(count, dim=1).indices  # [N, k]
         self.labels = task.labels
         self.clean = torch.ones_like(task.labels, dtype=torch.bool)  # [N]
+        self.belief = torch.ones(len(task.labels), device=task.labels.device)  # [N]
 
     def epoch_start(self, epoch: int, predict: Predict) -> None:  # noqa: ARG002 - a hook's signature
         """Relabel and select."""
@@ -47,8 +49,10 @@ class SSR(Method):
         self.labels = torch.where(largest > self.theta_r, predicted, self.task.labels)
         given = torch.nn.functional.one_hot(self.labels, self.task.num_classes).float()  # [N, C]
         votes = given[self.neighbours].mean(dim=1) / given.mean(dim=0).clamp_min(1e-12)
-        own = votes.gather(1, self.labels[:, None])[:, 0]
-        self.clean = own >= self.theta_s * votes.max(dim=1).values
+        most = votes.max(dim=1).values
+        own, of_given = (votes.gather(1, labels[:, None])[:, 0] for labels in (self.labels, self.task.labels))
+        self.clean = own >= self.theta_s * most
+        self.belief = of_given / most
 
     def loss(self, batch: Batch) -> Tensor:
         """-λ log p_y - (1-λ) log p_y' of the clean samples, p of the mixed sample, y, y' as relabelled; 0 for the others, [B]."""
@@ -66,5 +70,5 @@ class SSR(Method):
         return loss
 
     def clean_belief(self) -> Tensor:
-        """1 where a sample is selected with its given label, else 0, [N]."""
-        return (self.clean & (self.labels == self.task.labels)).float()
+        """The given label's vote over the largest vote, [N]."""
+        return self.belief

@@ -52,7 +52,7 @@ def memorisation(means: pd.DataFrame, order: list[str], width: float, where: str
         for column, (_, color, line) in ROLES.items():
             if column in one:
                 ax.plot(one.index, one[column], color=color, ls=line)
-        ax.set_title(shortened(label, 20), pad=3)
+        ax.set_title(shortened(label, 17), pad=3)
     axes[0].xaxis.set_major_locator(EPOCH)
     caption = f"Memorisation {where}: accuracy on the given and the true labels of the training set, and on test."
     return Drawing("memorisation", caption, axes[0].figure, table.loc[labels])  # type: ignore[arg-type]  # no subfigure
