@@ -8,7 +8,7 @@ demo: .venv/demo
 
 # Two processes: more of them would start workers of their own, and many tests do so already.
 test: .venv/dev
-	"$(BIN)/python" -m pytest -n 2 --dist worksteal $(PYTEST)
+	"$(BIN)/python" -m pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: .venv/dev
 	"$(BIN)/ruff" check bench methods reports datasets tests
