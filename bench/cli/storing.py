@@ -36,7 +36,7 @@ def verify(results: Path = RESULTS) -> int:
         say(problem)
     say(f"{len(store.done())} runs, {len(problems)} problems", err=True)
     if problems:
-        say("remove a damaged run's folder and start `bench run` again: it is made anew", err=True)
+        say("a damaged run whose folder is removed is made anew by `bench run`", err=True)
     return SOME_FAILED if problems else OK
 
 

@@ -153,18 +153,18 @@ def _rows(store: Store, run_ids: Iterable[str], passed_over: list[str]) -> pa.Ta
 
 
 def _stored_index(store: Store) -> pa.Table:
-    """The index as it was written; empty where it is missing, damaged, altered or of an earlier version: it is made anew then.
+    """The index as it was written; empty where there is none, or one of a version that had other columns: it is made anew then.
 
     Raises:
-        ValueError, OSError or ArrowException: It is one of these.
+        ValueError, OSError or ArrowException: It is damaged or altered.
     """
-    path = store.root / "index.parquet"
-    if sha256(path) != path.with_suffix(".sha256").read_text(encoding="ascii"):
+    path, digest = store.root / "index.parquet", store.root / "index.sha256"
+    if not (path.is_file() and digest.is_file()):  # version 1 wrote no digest
+        return SCHEMA.empty_table()
+    if sha256(path) != digest.read_text(encoding="ascii"):
         raise ValueError("altered: its SHA-256 is not that in index.sha256")
     table = pq.read_table(path)
-    if not table.schema.equals(SCHEMA):
-        raise ValueError("of another version")
-    return table
+    return table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
 
 
 def _index(store: Store, passed_over: list[str]) -> pa.Table:
@@ -195,7 +195,7 @@ def damaged_tables(store: Store, digests: Mapping[str, str]) -> list[str]:
     """What is wrong with the index, given the digests of the records that it was made from, and with imported numbers."""
     problems, path = [], store.root / "index.parquet"
     try:
-        rows = _stored_index(store).select(["run_id", "record"]).to_pylist() if path.is_file() else []
+        rows = _stored_index(store).select(["run_id", "record"]).to_pylist()
         wrong = [one["run_id"] for one in rows if one["record"] and one["record"] != digests.get(one["run_id"], one["record"])]
         problems = [f"{path}: its row of run {run_id} was made from another record; delete the file" for run_id in wrong]
     except (OSError, ValueError, pa.ArrowException) as error:

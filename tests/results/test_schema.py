@@ -66,6 +66,20 @@ def test_a_column_added_later_leaves_indexes_exports_and_published_numbers_reada
     assert list(after["memory"]) == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("unlike", ["a column less", "no digest"])
+def test_an_index_of_an_earlier_version_is_no_damage(old, unlike):
+    """It is made from the records, and made anew."""
+    before = results.load(old.root).frame
+    if unlike == "no digest":
+        (old.root / "index.sha256").unlink()
+    else:
+        table = results.pq.read_table(old.root / "index.parquet").drop_columns("start")
+        results.write_index(old.root / "index.parquet", table)
+    assert upkeep.verify(old) == []
+    pd.testing.assert_frame_equal(results.load(old.root).frame, before)
+    assert results.pq.read_schema(old.root / "index.parquet").equals(results.SCHEMA)
+
+
 def test_an_undeclared_measurement_is_an_error_at_once():
     asked = json.loads(next(OLD.glob("runs/*/record.json")).read_text())["spec"]
     spec = RunSpec.model_validate(asked | {"train": None})
