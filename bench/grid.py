@@ -122,13 +122,7 @@ def _tuning(spec: MethodSpec, tunes: Any) -> MethodSpec:
 
 
 def fill_nested(value: Any, papers: Params, outer: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters.
-
-    Args:
-        value: Its name, or a table with "name" and hyper-parameters.
-        papers: What the preset's paper sets of a method.
-        outer: The methods that it is a part of.
-    """
+    """A method that another's hyper-parameter names, as {"name": …} with all of its own hyper-parameters; else as `_fill`."""
     if not isinstance(value, str | dict):
         raise BenchError(f"{value!r} does not name a method.", 'Write a name, or {name = "gce", q = 0.5}.')
     options = {"name": value} if isinstance(value, str) else dict(value)
@@ -240,10 +234,6 @@ def _matches(rule: dict[str, Any], spec: RunSpec) -> bool:
     return all(fnmatch.fnmatch(str(have[k]), v) if isinstance(v, str) else have[k] == v for k, v in rule.items())
 
 
-def _rule_text(rule: dict[str, Any]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in rule.items())
-
-
 def _task(dataset: str) -> str:
     """The digest of a dataset's task; "" where its split is not here: a plan then calls its cells unavailable and says why."""
     try:
@@ -284,9 +274,10 @@ def split_cells(grid: Grid) -> tuple[list[RunSpec], list[Excluded]]:
         )
     left: dict[str, RunSpec] = {}
     out: dict[str, Excluded] = {}
-    unused = dict.fromkeys(map(_rule_text, grid.exclude))
+    texts = [", ".join(f"{key} = {value}" for key, value in rule.items()) for rule in grid.exclude]
+    unused = dict.fromkeys(texts)
     for spec in _cells(grid):
-        rules = [_rule_text(rule) for rule in grid.exclude if _matches(rule, spec)]
+        rules = [text for text, rule in zip(texts, grid.exclude, strict=True) if _matches(rule, spec)]
         for rule in rules:
             unused.pop(rule, None)
         if rules:

@@ -3,7 +3,15 @@
 from reports import load, leaderboard, compare, answers
 """
 
-from bench.results.frame import load
+try:
+    from bench.results.frame import load
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("bench"):
+        raise
+    import bench  # a user's own, in a notebook's folder for instance
+
+    said = f"Python takes {bench.__file__ or list(bench.__path__)} for this project's package 'bench'; rename that module."
+    raise ImportError(said) from None
 from reports.analysis import Choices, analyse
 from reports.board import leaderboard
 from reports.comparison import compare

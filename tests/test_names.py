@@ -1,4 +1,4 @@
-"""A user's own module called `methods` or `reports` is named in one sentence."""
+"""A user's own module called `bench`, `methods` or `reports` is named in one sentence."""
 
 import os
 import subprocess
@@ -6,16 +6,17 @@ import sys
 
 import pytest
 
-from bench.names import HOME
+from bench import names
 
-COMMAND = "import sys; sys.argv = ['bench', 'datasets', '--json']; from bench.cli import main; main()"
+HOME = names.Path(names.__file__).parents[1]
+COMMAND = ("-P", names.__file__, "datasets", "--json")  # -P: as the installed script, which stands in another folder
 
 
-def bench_with(*folders):
+def bench_with(*folders, command=COMMAND):
     """What the command says where these folders come first on Python's search path."""
     path = os.pathsep.join(map(str, [*folders, HOME]))
     return subprocess.run(
-        [sys.executable, "-c", COMMAND],
+        [sys.executable, *command],
         env=os.environ | {"PYTHONPATH": path},
         cwd=folders[0],
         capture_output=True,
@@ -24,7 +25,7 @@ def bench_with(*folders):
     )
 
 
-@pytest.mark.parametrize("name", ["methods.py", "reports/__init__.py"])
+@pytest.mark.parametrize("name", ["bench.py", "bench/__init__.py", "methods.py", "reports/__init__.py"])
 def test_another_module_of_that_name_is_one_sentence(name, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("raise SystemExit('this must not be run')\n")
@@ -39,3 +40,9 @@ def test_another_module_of_that_name_is_one_sentence(name, tmp_path):
 def test_a_folder_of_that_name_without_code_is_in_nobodys_way(tmp_path):
     (tmp_path / "methods").mkdir()
     assert bench_with(tmp_path).returncode == 0
+
+
+def test_a_notebook_beside_a_module_of_that_name_is_told(tmp_path):
+    (tmp_path / "bench.py").touch()
+    found = bench_with(tmp_path, command=("-c", "from reports import load"))
+    assert f"Python takes {tmp_path / 'bench.py'} for this project's package 'bench'" in found.stderr.splitlines()[-1]

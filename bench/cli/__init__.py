@@ -12,7 +12,6 @@ import typer
 
 from bench import __version__
 from bench.errors import ENVIRONMENT, INTERRUPTED, OK, USAGE, BenchError, invalid
-from bench.names import check_names
 from bench.output import say, tolerant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -76,7 +75,6 @@ def main() -> None:
 
 def _run() -> int:
     """The command. What it loads may not end the program: a plugin's exit would look like success."""
-    check_names()  # before anything is imported from `methods` or `reports`
     from bench.cli import commands
 
     commands.register(app)
