@@ -10,9 +10,9 @@ from bench.errors import BenchError
 from bench.files import resolved
 
 
-def path_argument(help: str) -> Any:  # noqa: A002 - as Typer calls it
-    """An argument that is a path, given to the command as `bench.files.resolved` spells it."""
-    return typer.Argument(help=help, parser=resolved, metavar="PATH")
+def path_argument(name: str, help: str) -> Any:  # noqa: A002 - as Typer calls it
+    """An argument that is a path, called `name` in the help and given to the command as `bench.files.resolved` spells it."""
+    return typer.Argument(help=help, parser=resolved, metavar=name)
 
 
 def path_option(default: Any, *names: str, help: str) -> Any:  # noqa: A002 - as Typer calls it

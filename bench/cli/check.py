@@ -15,7 +15,7 @@ def check_method(
     plugin: list[Path] = PLUGIN,
     as_json: bool = JSON,
 ) -> None:
-    """Check that a method conforms: everything a contributor needs, each failure explained."""
+    """Check that a method conforms. Each failure is explained."""
     import torch
 
     from bench.check import check_method as findings_of
@@ -40,7 +40,7 @@ def curves(
     plugin: list[Path] = PLUGIN,
     classes: list[int] = typer.Option([10, 100], "--classes", help="Number of classes; may be repeated."),
 ) -> None:
-    """Print, as CSV, each plain loss and the norm of its gradient at the logits against p_y.
+    """Print each plain loss against p_y, as CSV. With the norm of its gradient at the logits.
 
     One sample; the given label has probability p_y and the rest lies on one other class (rest = "one", a model confident of
     something else) or equally on all others (rest = "all").

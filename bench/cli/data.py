@@ -22,7 +22,7 @@ def get(
     images: Path | None = path_option(None, "--images", help="Where to. Default: below $BENCH_DATA."),
     download: bool = typer.Option(False, "--download", help="Allow the network; without it, only what would be fetched is said."),
 ) -> None:
-    """Fetch a dataset's images from where its card says, check counts and split, and go on where an earlier fetch stopped."""
+    """Fetch a dataset's images. From where its card says; counts and split are checked, and a broken fetch goes on."""
     from bench.data.cards import load_card
     from bench.paths import data_root
     from bench.prepare.dataset import locate
@@ -40,7 +40,7 @@ def get(
         folder = None if images else root  # its classes lay files out below a root of their own
     if folder is None:
         hint = "Set BENCH_DATA to the folder of all datasets, or give --images DIR." if hub else "Set BENCH_DATA."
-        raise BenchError(f"where shall '{name}' go?", hint)
+        raise BenchError(f"no folder is known for the images of '{name}'.", hint)
     if not download:
         what = f"{place.kind} {place.name}" + (f" at {place.revision}" if place.kind == "hub" else "")
         raise BenchError(f"nothing is fetched unless asked: {what} would go to {folder}.", "Add --download.")

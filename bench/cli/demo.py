@@ -22,7 +22,7 @@ def demo(
     out: Path = path_option(Path("results/demo"), "--out", help="Where results and report go."),
     device: str = DEVICE,
 ) -> None:
-    """Run a fixed grid on the embedded tasks and show its report (offline, under 3 minutes on 2 cores)."""
+    """Run a small grid and show its report. It needs no network and takes under 3 minutes on 2 cores."""
     from bench.cli.reporting import console
     from bench.grid import Grid, expand
     from bench.presets import PRESETS

@@ -13,7 +13,7 @@ def doctor(
     dataset: str = typer.Argument("", help="Only this dataset, besides the machine."),
     as_json: bool = JSON,
 ) -> None:
-    """Check Python, torch, disk, weights, datasets, caches and Slurm. Exit code 3 where something is broken."""
+    """Check Python, torch, disk, weights, data and Slurm. Exit code 3 where something is broken."""
     from bench.prepare.doctor import look
 
     found = []

@@ -13,7 +13,7 @@ def export(
     results: Path = path_option(..., "--results", help="The results folder that the run is in."),
     out: Path = path_option(Path("prompt"), "--out", help="The folder to write to."),
 ) -> None:
-    """Write a run's class text features and exact prompt as files that plain open_clip users can load."""
+    """Write a run's learned prompt for plain open_clip. With its class text features, as files that load without this suite."""
     from bench.engine.prompt_files import write_prompt
     from bench.results.store import Store
 

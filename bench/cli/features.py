@@ -50,7 +50,7 @@ def _backbone(
             return describe(model)
         model, _, pretrained = model.partition("@")
         if not pretrained:
-            raise BenchError(f"which weights of {model}?", "Give --pretrained NAME (such as openai) or --weights FILE.")
+            raise BenchError(f"'{model}' names no weights.", "Give --pretrained NAME (such as openai) or --weights FILE.")
     if weights is not None or model.startswith(("local-dir:", "hf-hub:")):
         refuse(context, "where the weights are a file", "download")
     chosen = resolve(model, pretrained, weights, slug, download=download)
@@ -143,7 +143,7 @@ def extract(
     ),
     device: str = DEVICE,
 ) -> None:
-    """Encode a dataset's images with a backbone; what is cached already is kept, and a killed extraction goes on."""
+    """Encode a dataset's images with a backbone. What is cached is kept, and a killed extraction goes on."""
     if bool(card) == (folder is not None):
         raise BenchError("name either a dataset or --folder DIR.", "bench features extract caltech101 …, or --folder DIR.")
     if card:
@@ -196,7 +196,7 @@ def verify(
     card: str = typer.Argument("", help="Only this dataset's."),
     as_json: bool = JSON,
 ) -> None:
-    """Read all cached features and tell which are truncated, altered or made from something else."""
+    """Read all cached features and say what is damaged. Also what was made from other weights or images."""
     from bench.prepare.caches import caches, problems
 
     found = {str(cache.folder): problems(cache) for cache in caches(card)}
@@ -231,7 +231,7 @@ def import_(
     weights: Path | None = WEIGHTS,
     slug: str = SLUG,
 ) -> None:
-    """Take over features that another project has computed: the clean view only, in the split's order or with paths."""
+    """Take over features that another project computed. The clean view only, in the split's order or with paths."""
     from bench.data.cards import load_card
     from bench.prepare.dataset import prepare, register
     from bench.prepare.dumps import import_dump, order_rows, read_dump
@@ -259,7 +259,7 @@ def export_(
     out: Path = path_option(..., "--out", help="The folder that gets train, val and test."),
     form: Literal["npz", "parquet"] = typer.Option("npz", "--format", help="What to write."),
 ) -> None:
-    """Write cached features where other programs read them: the clean view, with labels, paths and class names."""
+    """Write cached features for other programs. The clean view, with labels, paths and class names."""
     from bench.data.task import features_folder, split_of
     from bench.prepare.dumps import export_dump
 

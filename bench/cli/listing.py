@@ -53,7 +53,7 @@ def backbones(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     as_table: bool = typer.Option(False, "--table", help="Print the Markdown table of datasets/README.md."),
 ) -> None:
-    """List open_clip's models: on which prompts are tuned, by which path, and on which not and why."""
+    """List on which models prompts can be tuned. Of open_clip's models: by which path, or why not."""
     from bench.backbones.survey import survey, table
 
     if as_table:

@@ -30,7 +30,7 @@ def noise(
     backbone: str = typer.Option("embedded", help="Whose features; the labels depend on it under instance and confusion only."),
     out: Path | None = path_option(None, "--out", help="Write the images with their true and given labels here (JSON)."),
 ) -> None:
-    """Show the labels that every method of a grid gets under a noise: realised rate, hash, and the images with --out."""
+    """Show the given labels of a run under a noise. The rate that came out, their hash, and with --out the images."""
     from bench.data.load import load_run
     from bench.data.noise import check_rate, identifiable, protocol_of
     from bench.spec import MethodSpec, NoiseSpec, RunSpec, TrainSpec

@@ -17,7 +17,7 @@ def perf(
     extraction: bool = typer.Option(False, "--extraction", help="Time the extraction of features instead, on all cores."),
     as_json: bool = JSON,
 ) -> None:
-    """Time the engine against CoOp's own step (ViT-B-16's text tower, random weights) and on the embedded tower."""
+    """Time the engine against CoOp's own step. On ViT-B-16's text tower with random weights; then on the embedded tower."""
     from bench import perf as timing
     from bench.devices import devices
 

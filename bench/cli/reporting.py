@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.results.frame import Results
 
-RESULTS = path_argument("A results folder, or an exported .parquet file.")
+RESULTS = path_argument("RESULTS", "A results folder, or an exported .parquet file.")
 
 
 def console() -> "Console":
@@ -149,8 +149,8 @@ def report(
 
 
 def compare(
-    a: Path = path_argument("The reference, or before: a results folder or an exported .parquet file."),
-    b: Path = path_argument("Yours, or after."),
+    a: Path = path_argument("BEFORE", "The reference: a results folder or an exported .parquet file."),
+    b: Path = path_argument("AFTER", "Yours, likewise."),
     margin: float = typer.Option(0.5, "--margin", help="Accuracy points that count as practically equal."),
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
     as_json: bool = JSON,
@@ -181,7 +181,7 @@ def reproduce(
     where: list[str] = typer.Option([], "--where", help="Only runs with column=value. Repeat it for more values."),
     as_json: bool = JSON,
 ) -> None:
-    """One's own runs beside the published numbers that were imported, and what in the protocols differs."""
+    """Set your runs beside imported published numbers. What differs in the protocols is shown."""
     from reports import cells, render, reproduction
 
     loaded = _load(results)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bench.runner.job import ShardJob
     from bench.runner.schedulers import Scheduler
 
-GRID = path_argument("The grid file (TOML).")
+GRID = path_argument("GRID", "The grid file (TOML).")
 OUT = path_option(None, "--out", help="Results folder; default results/<the grid's name>.")
-SHARD = typer.Option("1/1", "--shard", help="Only part i of n, as i/n: for schedulers of one's own.")
+SHARD = typer.Option("1/1", "--shard", help="Run only part i of n, such as 2/8: for a scheduler that --on does not know.")
 RETRY = typer.Option(False, "--retry-failed", help="Run failed runs again.")
 MINUTES = 120  # a job's time limit on a cluster
 
@@ -45,7 +45,7 @@ def plan(
     retry_failed: bool = RETRY,
     as_json: bool = JSON,
 ) -> None:
-    """Show what a grid asks for, what is done of it, and what is to run. Nothing is written."""
+    """Show what of a grid is done and what is to run. Nothing is written."""
     from bench.grid import read_grid
 
     load_plugins(plugin)
@@ -91,7 +91,7 @@ def run(
     shard: str = SHARD,
     device: str = DEVICE,
     workers: int | None = typer.Option(None, "--workers", min=1, help="Worker processes of a device; default one per GPU or core."),
-    stack: int | None = typer.Option(None, "--stack", min=1, help="Most runs that train as one stack."),
+    stack: int | None = typer.Option(None, "--stack", min=1, help="Train at most so many runs together. Default: 32."),
     keep_context: bool = typer.Option(False, "--keep-context", help="Store the learned context tokens too."),
     retry_failed: bool = RETRY,
     stall: float = typer.Option(900.0, "--stall", min=1.0, help="Seconds without progress after which a worker is stopped."),
@@ -172,10 +172,10 @@ def _on_cluster(cluster: "Scheduler", job: "ShardJob", shards: int, options: dic
 
 
 def status(
-    results: Path = path_argument("A results folder."),
+    results: Path = path_argument("RESULTS", "A results folder."),
     as_json: bool = JSON,
 ) -> int:
-    """Show what a results folder holds, what is missing, what is running and what failed."""
+    """Show what is done, missing, running and failed."""
     from bench.runner.status import read_status, status_text
 
     found = read_status(results)

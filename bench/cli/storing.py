@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.results.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Look after a results folder: verify, gc, export.")
-RESULTS = path_argument("A results folder.")
+RESULTS = path_argument("RESULTS", "A results folder.")
 
 
 def _store(results: Path) -> "Store":
@@ -42,7 +42,10 @@ def verify(results: Path = RESULTS) -> int:
 
 @app.command()
 def gc(results: Path = RESULTS, yes: bool = typer.Option(False, "--yes", help="Remove superseded runs without asking.")) -> None:
-    """Remove what crashes have left and, after asking, runs that a newer version of method, engine or features supersedes."""
+    """Remove what crashes have left and superseded runs.
+
+    Superseded is a run whose cell has a later one, of another version of method, engine or features; you are asked before.
+    """
     from bench.results.upkeep import superseded, sweep
 
     store = _store(results)
@@ -62,7 +65,7 @@ def export(
     out: Path = path_option(..., "--out", help="The folder to write results.parquet and manifest.json to."),
     grid: str = typer.Option("", "--grid", help="Only the runs of the grid of this name."),
 ) -> None:
-    """Write all results as one Parquet file with a manifest, to commit or to send. It loads like a results folder."""
+    """Write all results as one Parquet file. It has a manifest, to commit or to send, and loads like a results folder."""
     from bench.results.exchange import export_results
 
     _store(results)
@@ -72,8 +75,8 @@ def export(
 
 
 def import_csv(
-    file: Path = path_argument("A CSV file: method, dataset, accuracy, citation[, noise, rate, backbone, shots, seed, …]."),
-    results: Path = path_argument("The results folder to add them to."),
+    file: Path = path_argument("FILE", "A CSV file: method, dataset, accuracy, citation[, noise, rate, backbone, shots, seed, …]."),
+    results: Path = path_argument("RESULTS", "The results folder to add them to."),
 ) -> None:
     """Add numbers that others have published. They are marked as published everywhere and never mixed with runs."""
     from bench.results.exchange import import_published

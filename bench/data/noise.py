@@ -94,7 +94,7 @@ def check_rate(protocol: str, rate: float) -> None:
     if not 0 <= rate <= 1:
         raise BenchError(f"[noise] {protocol}: rate {rate} is outside [0, 1].", "Rates are shares, such as 0.25.")
     if clean and rate > 0:
-        raise BenchError(f"[noise] clean: rate {rate} is not clean.", "Name a protocol, such as symmetric, or the rate 0.")
+        raise BenchError(f"[noise] clean: the rate {rate} needs a protocol of its own.", "Name one, such as symmetric.")
 
 
 def count(rate: float, total: int, rounding: str = ROUND_FLOOR) -> int:

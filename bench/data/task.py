@@ -130,7 +130,7 @@ def features_version(dataset: str, backbone: str) -> str:
     for features in found:
         if odd := described.contradicts(features.inputs):
             raise BenchError(
-                f"the features in {features.folder} are not of what backbone '{backbone}' is now ({', '.join(odd)} differ).",
+                f"the features in {features.folder} are of another backbone than '{backbone}' is now ({', '.join(odd)} differ).",
                 "Put its description back, or remove that folder and extract anew.",
                 ENVIRONMENT,
             )

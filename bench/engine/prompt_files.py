@@ -53,7 +53,7 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
         spec = RunSpec.model_validate(record["spec"])
     except ValidationError as error:
         hint = "Run it again with this version, with --keep-context."
-        raise BenchError(f"run {run_id} says what it trained as an earlier version did.", hint) from error
+        raise BenchError(f"run {run_id} was stored by an earlier version, in a form that this one cannot export.", hint) from error
     if sha256(kept) != record["files"].get(kept.name):
         raise BenchError(f"{kept} is altered or truncated.", f"`bench store verify {store.root}` names all such files.")
     if task_digest(spec.dataset) != spec.task:

@@ -180,7 +180,7 @@ def test_unknown_protocols_and_rates_are_refused():
             identifiable(unknown, 0.1, 2)
     with pytest.raises(BenchError, match="outside"):
         make_noise("symmetric", np.array([0, 1]), 2, 1.5, 1)
-    with pytest.raises(BenchError, match="is not clean"):
+    with pytest.raises(BenchError, match="needs a protocol of its own"):
         make_noise("clean", np.array([0, 1]), 2, 0.5, 1)
 
 

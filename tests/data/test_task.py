@@ -139,7 +139,7 @@ def test_features_of_other_weights_than_the_backbones_are_refused(animals):
     for change, name in (({"sha256": "1" * 64}, "weights"), ({"quick_gelu": True}, "quick_gelu"), ({"config": "2" * 64}, "config")):
         (animals / "features" / "backbones" / "tiny.json").unlink()
         save_description(described.model_copy(update=change))
-        with pytest.raises(BenchError, match=rf"are not of what backbone 'tiny' is now \({name} differ\)"):
+        with pytest.raises(BenchError, match=rf"are of another backbone than 'tiny' is now \({name} differ\)"):
             features_version("animals", "tiny")
 
 

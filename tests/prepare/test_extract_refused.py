@@ -38,7 +38,7 @@ def test_nothing_is_written_where_what_was_asked_makes_no_sense(home, class_fold
         (("dtd", "--folder", class_folders), "name either a dataset or --folder DIR"),
         (("nope", *good), "no dataset is called 'nope'"),
         (("digits", *good), "has no .source.: its features ship with it"),
-        (("--folder", class_folders), "which weights of ViT-B-16"),
+        (("--folder", class_folders), "'ViT-B-16' names no weights"),
         (("--folder", class_folders, "--backbone", "ViT-B-16@openai"), "are not on this machine"),
         (("--folder", class_folders, *good, "--noise", "symetric"), "Did you mean 'symmetric'"),
         (("--folder", class_folders, *good, "--noise", "fp_symmetric=half"), "has no rate"),

@@ -75,7 +75,7 @@ def test_a_cards_images_are_fetched_checked_and_not_fetched_again(hub, tmp_path,
 def test_a_repository_needs_no_card(hub, tmp_path):
     told = get("owner/wds_animals", "--images", tmp_path / "here", "--download")
     assert "webdataset, 3 classes" in told.stdout
-    with pytest.raises(BenchError, match=r"where shall 'owner/wds_animals' go\?"):
+    with pytest.raises(BenchError, match="no folder is known for the images of 'owner/wds_animals'"):
         get("owner/wds_animals")
 
 
