@@ -48,14 +48,18 @@ def fetch_tokenizer(model: str) -> None:
     """Fetch a model's tokenizer from Hugging Face's hub where it has one there that is not on this machine.
 
     Raises:
-        BenchError: It cannot be fetched.
+        BenchError: It cannot be fetched, or is not whole there.
     """
-    if needs_transformers(model):
+    if not needs_transformers(model):
+        return
+    try:
+        open_clip.get_tokenizer(model, local_files_only=True)
+    except Exception:  # noqa: BLE001 - see create_tokenizer
         try:
-            open_clip.get_tokenizer(model, local_files_only=True)
-        except Exception:  # noqa: BLE001 - see create_tokenizer
             with told(f"the tokenizer of {model}"):
                 open_clip.get_tokenizer(model)
+        except ValueError as error:  # transformers' word for files that are not there
+            raise BenchError(f"the tokenizer of {model}: the hub lacks files of it.", "", ENVIRONMENT) from error
 
 
 def create_tokenizer(backbone: Description) -> Any:

@@ -42,6 +42,7 @@ def _backbone(
 ) -> "Description":
     """The backbone that the options name."""
     from bench.backbones.description import check_slug, describe, known_backbones
+    from bench.backbones.tokenizers import needs_transformers
     from bench.backbones.weights import assumed, resolve
 
     if weights is None and not pretrained and not model.startswith(("local-dir:", "hf-hub:")):
@@ -51,8 +52,8 @@ def _backbone(
         model, _, pretrained = model.partition("@")
         if not pretrained:
             raise BenchError(f"'{model}' names no weights.", "Give --pretrained NAME (such as openai) or --weights FILE.")
-    if weights is not None or model.startswith(("local-dir:", "hf-hub:")):
-        refuse(context, "where the weights are a file", "download")
+    if model.startswith(("local-dir:", "hf-hub:")) or (weights is not None and not needs_transformers(model)):
+        refuse(context, "where the weights are a file", "download")  # of some models there is a tokenizer to fetch
     chosen = resolve(model, pretrained, weights, slug, download=download)
     if said := assumed(chosen):
         say(said, err=True)

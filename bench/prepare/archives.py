@@ -45,15 +45,15 @@ def index(path: Path) -> dict[str, Place]:
         about = path.stat()
     except OSError as error:
         raise BenchError(f"archive {path} cannot be read ({error.strerror}).", FETCH) from error
-    return _index(path, about.st_mtime_ns, about.st_size)
+    return _index(str(path), about.st_mtime_ns, about.st_size)
 
 
 @cache
-def _index(path: Path, changed: int, size: int) -> dict[str, Place]:
+def _index(path: str, changed: int, size: int) -> dict[str, Place]:
     del changed  # a changed file is another one
     try:
-        with path.open("rb") as file:
-            return _members(path, file, 0, size)
+        with Path(path).open("rb") as file:
+            return _members(Path(path), file, 0, size)
     except OSError as error:
         raise BenchError(f"archive {path} cannot be read ({error.strerror}).", FETCH) from error
 
@@ -98,7 +98,7 @@ def in_tar(root: Path, path: str) -> tuple[Path, Place | None]:
         about = archive.stat()
     except OSError:
         return archive, None
-    return archive, _index(archive, about.st_mtime_ns, about.st_size).get(name)
+    return archive, _index(str(archive), about.st_mtime_ns, about.st_size).get(name)
 
 
 def part_shards(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from bench.prepare.folders import PART_OF, check_classes
 FETCH = "Fetch the dataset again."
 IMAGES = ("image", "img", "jpg", "png", "webp", "image_path", "path", "file_name")  # what columns are called without such notes
 LABELS = ("label", "labels", "class", "cls", "target")
-ROWS = 32  # images of a parquet shard that are held at a time
+ROWS = 8  # images of a parquet shard that are held at a time; of more, each takes longer
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 # "train-00000-of-00002" of the hub (with 16 digits of a hash until 2023), "NAME-train" of the cache, "data-00000-of-00001" of
 # save_to_disk, "0000" of converted ones
@@ -138,7 +138,7 @@ def _labels(path: Path, column: str) -> list[Any]:
             file.seek(-len(END_OF_STREAM), os.SEEK_END)
             if file.read() != END_OF_STREAM:
                 raise BenchError(f"shard {path} is truncated: its end is missing.", FETCH)
-        return list(_stream(path, path.stat().st_mtime_ns)[column].to_pylist())
+        return list(_stream(str(path), path.stat().st_mtime_ns)[column].to_pylist())
     except (OSError, pa.ArrowException) as error:
         raise BenchError(f"shard {path} is truncated or damaged ({_first(error)}).", FETCH) from error
 
@@ -214,30 +214,50 @@ class Rows:
         groups = range(self.file.metadata.num_row_groups)
         self.starts = np.cumsum([0, *(self.file.metadata.row_group(group).num_rows for group in groups)]).tolist()
         self.group, self.first = -1, 0
-        self.held: Any = []
+        self.held: list[Any] = []
         self.batches: Iterator[Any] = iter(())
 
     def __getitem__(self, row: int) -> Any:
+        if not 0 <= row - self.first < len(self.held):
+            self._go_to(row)
+        return self.held[row - self.first]
+
+    def _go_to(self, row: int) -> None:
         group = bisect_right(self.starts, row) - 1
         if group != self.group or row < self.first:
             self.group, self.first, self.held = group, self.starts[group], []
             self.batches = self.file.iter_batches(ROWS, row_groups=[group], columns=[self.column], use_threads=False)
         while row >= self.first + len(self.held):
             self.first += len(self.held)
-            self.held = next(self.batches).column(0).to_pylist()  # at once: one row after the other takes twice as long
-        return self.held[row - self.first]
+            self.held = _images(next(self.batches).column(0))
+
+
+def _images(column: pa.Array) -> list[Any]:
+    """The bytes or the path of each image of a column: at once, as one row after the other takes twice as long."""
+    if not pa.types.is_struct(column.type):
+        return list(column.to_pylist())
+    inside = column.field("bytes").to_pylist()
+    if None in inside:
+        inside = [path if data is None else data for data, path in zip(inside, column.field("path").to_pylist(), strict=True)]
+    return list(inside)
 
 
 @lru_cache(maxsize=2)
-def _rows(path: Path, changed: int, process: int) -> Rows:
+def _rows(path: str, changed: int, process: int) -> Rows:
     del changed, process  # a changed file is another one, and two processes cannot share an open one
-    return Rows(path, _image_column(path, _schema(path)))
+    return Rows(Path(path), _image_column(Path(path), _schema(Path(path))))
 
 
 @lru_cache(maxsize=8)
-def _stream(path: Path, changed: int) -> pa.Table:
+def _stream(path: str, changed: int) -> pa.Table:
     del changed
-    return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()  # maps the file: nothing is copied
+    return pa.ipc.open_stream(pa.memory_map(path)).read_all()  # maps the file: nothing is copied
+
+
+@lru_cache(maxsize=8)
+def _mapped_images(path: str, changed: int) -> pa.ChunkedArray:
+    table = _stream(path, changed)
+    return table[_image_column(Path(path), table.schema)]
 
 
 def cell(root: Path, path: str) -> bytes:
@@ -247,15 +267,12 @@ def cell(root: Path, path: str) -> bytes:
         OSError, ValueError: The shard is damaged, or the image is in neither.
     """
     name, _, row = path.rpartition("/")
-    shard = root / name
-    changed = shard.stat().st_mtime_ns
-    if shard.suffix == ".parquet":
+    shard = f"{root}/{name}"
+    changed = os.stat(shard).st_mtime_ns  # noqa: PTH116 - making a Path for every row takes as long as reading it
+    if name.endswith(".parquet"):
         value = _rows(shard, changed, os.getpid())[int(row)]
     else:
-        table = _stream(shard, changed)
-        value = table[_image_column(shard, table.schema)][int(row)].as_py()
-    if isinstance(value, dict):
-        value = value["bytes"] if value["bytes"] is not None else value["path"]
+        value = _images(_mapped_images(shard, changed).slice(int(row), 1).combine_chunks())[0]
     if isinstance(value, str):
         return (root / value).read_bytes()
     if not isinstance(value, bytes):

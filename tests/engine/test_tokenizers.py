@@ -1,10 +1,13 @@
-"""Towers with tokenizers of Hugging Face's transformers, from the check to trained runs. Skipped where these are not installed."""
+"""Towers with tokenizers of Hugging Face's transformers, from the check to trained runs."""
 
 import json
+import shutil
 
 import open_clip
 import pytest
+import tokenizers
 import torch
+import transformers
 import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -20,9 +23,7 @@ from bench.errors import BenchError
 from bench.results.frame import load
 from bench.spec import TrainSpec
 from tests.prepare.extracting import extract
-
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
+from tests.prepare.hub import Hub
 
 WORDS = TrainSpec(ctx_init="words", ctx_words="a photo of a", n_ctx=0)
 NAMES = ["cat", "sea lion", "sea horse", "sea"]
@@ -120,3 +121,32 @@ def test_a_tokenizer_that_is_gone_or_altered_is_one_sentence(home, class_folders
     told.unlink()
     with pytest.raises(BenchError, match=r"is not on this machine, or damaged.*must hold tokenizer\.json"):
         extract(class_folders, folder, "--slug", "other")
+
+
+def test_a_tokenizer_comes_from_the_hub_only_when_asked(tmp_path, monkeypatch):
+    folder, name, tag = folder_of(tmp_path, "SigLIP"), "ViT-B-16-SigLIP", "webli"
+    files = {file: (folder / file).read_bytes() for file in ("tokenizer.json", "tokenizer_config.json")}
+    served = Hub("timm/ViT-B-16-SigLIP", {"open_clip_model.safetensors": b"weights"} | files)
+    monkeypatch.setenv("HF_ENDPOINT", served.url)
+    template = served.url + "/{repo_id}/resolve/{revision}/{filename}"  # made once of the endpoint, when the package is imported
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(BenchError, match=rf"the weights '{tag}' of {name} are not on this machine.*--download"):
+        resolve(name, tag)
+    assert not served.asked
+    described = resolve(name, tag, download=True)
+    asked = len(served.asked)
+    own = create_tokenizer(resolve(f"local-dir:{folder}"))
+    assert create_tokenizer(described)(NAMES)[:, :16].tolist() == own(NAMES).tolist()
+    assert resolve(name, tag, download=True) == described
+    assert len(served.asked) == asked  # what is there is not asked for again
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(BenchError, match=f"the tokenizer of {name} is not on this machine.*--download"):
+        create_tokenizer(described)
+    served.gone |= files.keys()
+    with pytest.raises(BenchError, match=f"the tokenizer of {name}: the hub lacks files of it"):
+        resolve(name, tag, download=True)
+    served.shutdown()
+    served.server_close()

@@ -66,7 +66,7 @@ class Answer(BaseHTTPRequestHandler):
             return self.send(200, {"id": hub.repository, "sha": COMMIT, "siblings": listed}, body=body)
         name = path.partition(f"/resolve/{COMMIT}/")[2] or path.partition("/resolve/main/")[2]
         if name in hub.gone or name not in hub.files:
-            return self.send(404, error="EntryNotFound", body=body)
+            return self.send(404, headers={"X-Repo-Commit": COMMIT}, error="EntryNotFound", body=body)
         headers = {
             "Location": f"http://localhost:{hub.server_address[1]}/cdn/{name}",
             "X-Repo-Commit": COMMIT,

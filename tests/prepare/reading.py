@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.prepare.images import image_reader
-from bench.prepare.speed import draw
 
 FORMS = {"folders": "files", "webdataset": "tar", "huggingface": "parquet"}
 SHARD, GROUP, DRAWN = 1000, 100, 100
@@ -27,6 +26,8 @@ SHARD, GROUP, DRAWN = 1000, 100, 100
 
 def lay(root: Path, count: int) -> None:
     """Write the same images in all three layouts."""
+    from bench.prepare.speed import draw  # here, as what it imports takes more memory than all that is read
+
     (root / "drawn").mkdir()
     data = [(root / "drawn" / name).read_bytes() for name in draw(root / "drawn", DRAWN)]
     for form in FORMS:
