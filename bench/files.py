@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping
@@ -143,6 +144,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if aside.exists():
             aside.unlink()
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it, as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

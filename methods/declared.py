@@ -12,16 +12,8 @@ from methods import kinds
 if TYPE_CHECKING:
     from methods.base import Method
 
-FACTS = (
-    "version",
-    "contexts",
-    "views",
-    "train",
-    "from_shots",
-    "holds_text",
-    "oracle",
-    "nested",
-)  # the class variables that a plan reads
+# The class variables that a plan reads.
+FACTS = ("version", "contexts", "views", "train", "from_shots", "holds_text", "oracle", "nested")
 
 
 class Declared(NamedTuple):

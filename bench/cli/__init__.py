@@ -110,33 +110,20 @@ def as_told(error: Exception) -> BenchError:
 
     if type(error).__name__ == "ValidationError" and hasattr(error, "errors"):  # pydantic's, of an option's value
         return invalid("a value is out of range", error, ())  # type: ignore[arg-type]  # it is not imported for that alone
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:LONGEST]
     if isinstance(error, MethodNameError | UnknownMethodError):
-        return BenchError(f"{error}.")
-    if isinstance(error, OSError):
+        told = BenchError(f"{error}.")
+    elif isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         code = USAGE if isinstance(error, WRONG_NAME) or error.errno == errno.ENAMETOOLONG else ENVIRONMENT
-        return BenchError(f"{error.strerror or said}{where}.", "Check the path." if code == USAGE else "", code)
-    kinds = (
-        (
-            isinstance(error, MemoryError | RecursionError),
-            "there is not enough memory for this",
-            "Ask for less at once.",
-            ENVIRONMENT,
-        ),
-        (
-            type(error).__module__.startswith("pyarrow"),
-            "a file is not readable as Parquet",
-            "Name another, or make it anew.",
-            USAGE,
-        ),
-        (isinstance(error, ValueError) and "null byte" in said, "a path holds a NUL byte, as no name can", "Check it.", USAGE),
-    )
-    for fits, message, hint, code in kinds:
-        if fits:
-            return BenchError(f"{message} ({said[:LONGEST]}).", hint, code)
-    return BenchError(
-        f"{type(error).__name__}: {said[:LONGEST]}.",
-        "This is not expected: `bench --debug …` shows the stack trace, for a report of it.",
-        ENVIRONMENT,
-    )
+        told = BenchError(f"{error.strerror or said}{where}.", "Check the path." if code == USAGE else "", code)
+    elif isinstance(error, MemoryError | RecursionError):
+        told = BenchError(f"there is not enough memory for this ({said}).", "Ask for less at once.", ENVIRONMENT)
+    elif type(error).__module__.startswith("pyarrow"):
+        told = BenchError(f"a file is not readable as Parquet ({said}).", "Name another, or make it anew.")
+    elif isinstance(error, ValueError) and "null byte" in said:
+        told = BenchError(f"a path holds a NUL byte, as no name can ({said}).", "Check it.")
+    else:
+        hint = "This is not expected: `bench --debug …` shows the stack trace, for a report of it."
+        told = BenchError(f"{type(error).__name__}: {said}.", hint, ENVIRONMENT)
+    return told

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from bench.cli.arguments import DEVICE, JSON, path_option, refuse
+from bench.cli.arguments import DEVICE, JSON, pairs, path_option, refuse
 from bench.devices import cores
 from bench.errors import ENVIRONMENT, BenchError
 from bench.files import resolved
@@ -86,11 +86,10 @@ def _asked(grid: Path | None, noise: list[str], views: int | None) -> "tuple[Gri
     if grid is not None:
         asked = read_grid(grid)
         return asked, expand_noise(asked.noise), asked.views if views is None else views
-    pairs = [(name, rate or "0.75") for name, _, rate in (text.partition("=") for text in noise)]
-    for name, rate in pairs:
-        if not rate.replace(".", "", 1).isdecimal():
-            raise BenchError(f"--noise {name}={rate} has no rate.", "Write --noise fp_symmetric=0.5.")
-    rates = {name: [float(rate) for other, rate in pairs if other == name] for name, _ in pairs}
+    try:
+        rates = {name: list(map(float, texts)) for name, texts in pairs("--noise", noise).items()}
+    except ValueError as error:
+        raise BenchError(f"--noise has a rate that is not a number ({error}).", "Write --noise fp_symmetric=0.5.") from error
     return None, expand_noise({"clean": [0.0]} | rates), 8 if views is None else views
 
 

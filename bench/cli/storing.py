@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.cli.arguments import path_argument, path_option
-from bench.errors import OK, SOME_FAILED, BenchError
+from bench.errors import OK, SOME_FAILED
 from bench.output import say
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ def _store(results: Path) -> "Store":
     from bench.results.store import Store
 
     store = Store(results)
-    if not (store.runs.is_dir() or store.failed.is_dir()):
-        raise BenchError(f"no results in {results}.", "Name a results folder (bench run --out).")
+    store.check()
     return store
 
 

@@ -13,22 +13,8 @@ from bench.files import parse_toml, read_text, resolved
 from bench.paths import datasets_root, features_root
 from bench.spec import Frozen
 
-Format = Literal[
-    "coop",
-    "aircraft",
-    "imagenet",
-    "lists",
-    "folders",
-    "torchvision",
-    "cifar",
-    "animal10n",
-    "food101n",
-    "clothing1m",
-    "webvision",
-    "huggingface",
-    "webdataset",
-    "csv",
-]
+Format = Literal["coop", "aircraft", "imagenet", "lists", "folders", "torchvision", "cifar", "animal10n", "food101n", "clothing1m",
+                 "webvision", "huggingface", "webdataset", "csv"]  # fmt: skip
 
 
 class Source(Frozen):
@@ -39,9 +25,7 @@ class Source(Frozen):
     split: str  # the split file, or the folder of its lists; for "torchvision" the name of its class
     download: str = ""  # where `bench data get` fetches it: "hub:OWNER/NAME@REVISION" or "torchvision:CLASS"
     label: str = ""  # for "huggingface": the column of labels, where there are several
-    make_test: float = Field(
-        0.0, ge=0, lt=1
-    )  # share of each class's training images that become the test part, where there is none
+    make_test: float = Field(0.0, ge=0, lt=1)  # where there is no test part: the share of each class's training images for it
 
     @field_validator("images", "split")
     @classmethod

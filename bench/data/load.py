@@ -17,12 +17,13 @@ from bench.data.task import (
     check_noise,
     check_views,
     draw_images,
+    drawing,
     features_of,
     human_labels,
     split_of,
 )
 from bench.seeds import derive
-from bench.spec import NoiseSpec, RunSpec
+from bench.spec import RunSpec
 
 LogitsOf = Callable[[Array], Array]  # image features [N, D] to the zero-shot model's logits [N, C]
 
@@ -68,9 +69,8 @@ def load_data(specs: Sequence[RunSpec], zero_shot: LogitsOf | None = None) -> li
 
 
 def _draw_key(spec: RunSpec) -> tuple[object, ...]:
-    """What decides which features a run uses. Of the noises only those that replace images do."""
-    noise = spec.noise if protocol_of(spec.noise.protocol).replaces else NoiseSpec()
-    return (spec.views, spec.sees_shots, spec.shots, spec.seed, noise)
+    """What decides which features a run uses."""
+    return (spec.views, spec.sees_shots, spec.shots, spec.seed, drawing(spec.noise))
 
 
 def _draws(specs: dict[tuple[object, ...], RunSpec]) -> dict[tuple[object, ...], _Draw]:

@@ -191,6 +191,11 @@ def replaces_images(noise: NoiseSpec) -> bool:
     return noise.rate > 0 and protocol_of(noise.protocol).replaces is not None
 
 
+def drawing(noise: NoiseSpec) -> NoiseSpec:
+    """What of a noise decides which images a run uses: all of it where it replaces some, else nothing."""
+    return noise if replaces_images(noise) else NoiseSpec()
+
+
 def draw_images(card: Card, split: Split, shots: int, seed: int, noise: NoiseSpec) -> Images:
     """Which images a run uses, before any feature is read."""
     sampled, val = draw_few_shot(split, shots, seed)
@@ -231,9 +236,7 @@ def check_ready(spec: RunSpec) -> None:
         return
     check_noise(load_card(spec.dataset), spec.noise)
     check_views(spec)
-    # Only protocols that replace images change which ones a run uses.
-    noise = spec.noise if protocol_of(spec.noise.protocol).replaces else NoiseSpec()
-    _check_images(spec.dataset, spec.backbone, spec.shots, spec.seed, noise)
+    _check_images(spec.dataset, spec.backbone, spec.shots, spec.seed, drawing(spec.noise))
 
 
 def check_views(spec: RunSpec) -> None:

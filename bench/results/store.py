@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,15 @@ class Store:
                 "Give another one with --out.",
                 ENVIRONMENT,
             ) from error
+
+    def check(self) -> None:
+        """Whether the folder holds results.
+
+        Raises:
+            BenchError: It does not.
+        """
+        if not (self.runs.is_dir() or self.failed.is_dir()):
+            raise BenchError(f"no results in {self.root}.", "Name a results folder (bench run --out).")
 
     def has(self, run_id: str) -> bool:
         """Whether a finished run is stored."""
@@ -255,7 +264,3 @@ class Store:
         self.tmp.mkdir(exist_ok=True)
         (self.runs / run_id).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-    def records(self, run_ids: set[str]) -> Iterator[Record]:
-        """The records of the given runs, in no order."""
-        return (self.read(run_id) for run_id in run_ids)

@@ -1,13 +1,12 @@
 """Looking after a store: what is damaged, what is superseded, what crashes have left."""
 
 import contextlib
-import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.files import ASIDE, sha256
+from bench.files import ASIDE, remove, sha256
 from bench.results.frame import damaged_tables, row
 from bench.results.schema import check_row
 from bench.results.store import ATTEMPT, Store, digest_of, named, read_record
@@ -87,8 +86,5 @@ def sweep(store: Store) -> int:
     """Remove the leftovers; how many there were."""
     found = leftovers(store)
     for path in found:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
     return len(found)

@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from bench.plan import PlannedRun
 from bench.progress import Progress, clock
@@ -44,47 +44,23 @@ class Tally:
         return " · ".join(words)
 
 
-class Reporter(Protocol):
-    """Told of everything that happens while a grid runs."""
-
-    tally: Tally
-
-    def cached(self, run: PlannedRun) -> None:
-        """A run that was finished elsewhere."""
-
-    def steps(self, count: int) -> None:
-        """Training steps done."""
-
-    def run(self, run_id: str, status: str, title: str, error: str, folder: str) -> None:
-        """A run ended and is stored in `folder`."""
-
-    def note(self, text: str) -> None:
-        """Something a user may want to know."""
-
-    def tick(self) -> None:
-        """Called about twice a second."""
-
-    def close(self) -> None:
-        """The end."""
-
-
-class Shown:
-    """Progress on stderr; failures at once."""
+class Reporter:
+    """Told of everything that happens while a grid runs: shows progress on stderr, and failures at once."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.progress = Progress()
 
     def cached(self, run: PlannedRun) -> None:  # noqa: ARG002 - every reporter is told which
-        """Count it."""
+        """Count a run that was finished elsewhere."""
         self.tally.cached += 1
 
     def steps(self, count: int) -> None:
-        """Count them."""
+        """Count training steps."""
         self.tally.steps += count
 
     def run(self, run_id: str, status: str, title: str, error: str, folder: str) -> None:  # noqa: ARG002 - other reporters show them
-        """Count it; a failure is said at once, with where its record lies."""
+        """Count a run that ended and is stored in `folder`; a failure is said at once."""
         if status == "done":
             self.tally.done += 1
             return
@@ -92,11 +68,11 @@ class Shown:
         self.note(f"failed: {title}: {error}\n        record: {folder}/record.json")
 
     def note(self, text: str) -> None:
-        """Say it."""
+        """Say something that a user may want to know."""
         self.progress.note(text)
 
     def tick(self) -> None:
-        """The state."""
+        """The state; called about twice a second."""
         self.progress.show("runs", self.tally.ended, self.tally.total, self.tally.words())
 
     def close(self) -> None:
@@ -105,7 +81,7 @@ class Shown:
         self.progress.close()
 
 
-class Quiet(Shown):
+class Quiet(Reporter):
     """Nothing but failures."""
 
     def tick(self) -> None:
@@ -115,7 +91,7 @@ class Quiet(Shown):
         """Nothing."""
 
 
-class Events(Shown):
+class Events(Reporter):
     """One JSON object per line on stdout."""
 
     def _event(self, event: str, **content: object) -> None:
@@ -151,6 +127,4 @@ class Events(Shown):
                     steps=tally.steps, total_steps=tally.total_steps, seconds=round(tally.seconds, 1))  # fmt: skip
 
 
-def make_reporter(style: Style, tally: Tally) -> Reporter:
-    """The reporter for a style."""
-    return {"auto": Shown, "json": Events, "quiet": Quiet}[style](tally)
+REPORTERS: dict[Style, type[Reporter]] = {"auto": Reporter, "json": Events, "quiet": Quiet}

@@ -2,7 +2,6 @@
 
 import math
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from bench.devices import cores, devices
 from bench.errors import ENVIRONMENT, INCOMPLETE, OK, SOME_FAILED, BenchError
-from bench.files import write_json
+from bench.files import remove, write_json
 from bench.grid import Grid
 from bench.machine import free_memory
 from bench.plan import Plan, make_plan
@@ -20,7 +19,7 @@ from bench.runner.claims import Claims
 from bench.runner.forks import start_server
 from bench.runner.pool import Pool
 from bench.runner.preflight import check_inputs
-from bench.runner.progress import Style, Tally, make_reporter
+from bench.runner.progress import REPORTERS, Style, Tally
 from bench.runner.worker import Train, Work
 
 STALL = 900.0  # seconds without progress after which a worker counts as hung
@@ -99,10 +98,11 @@ def run_grid(
         if plan.shards:
             owner = Claims(root)
             if owner.alone():
-                _tidy(store.tmp)
+                for path in store.tmp.iterdir():  # what a killed runner was writing
+                    remove(path)
             works = _works(devices[: len(plan.shards)], root, owner.owner, plugins=tuple(plugins),
                            keep_context=keep_context, train=train)  # fmt: skip
-            _train(plan, Pool(store, works, owner, make_reporter(style, tally), stall), quiet=style == "quiet")
+            _train(plan, Pool(store, works, owner, REPORTERS[style](tally), stall), quiet=style == "quiet")
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise BenchError(f"{root}: {error.strerror}{where}.", "Free or unlock the disk and start again.", ENVIRONMENT) from error
@@ -129,15 +129,6 @@ def _devices(device: str, workers: int | None) -> list[str]:
     found = devices(device)
     usual = max(1, min(cores(), int(free_memory(unknown=math.inf) / WORKER_MEMORY))) if found == ["cpu"] else 1
     return found * (workers or usual)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a killed runner was writing."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _works(devices: Sequence[str], root: Path, owner: str, **shared: Any) -> list[Work]:

@@ -18,8 +18,7 @@ def read_status(root: Path) -> dict[str, Any]:
         BenchError: The folder holds no results.
     """
     store = Store(root)
-    if not (store.runs.is_dir() or store.failed.is_dir()):
-        raise BenchError(f"no results in {root}.", "Name a results folder (bench run --out).")
+    store.check()
     done, failures = store.done(), store.failures()
     return {
         "results": str(root),

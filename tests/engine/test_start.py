@@ -86,7 +86,7 @@ def records(tmp_path_factory):
         run_grid(grid, store.root, device="cpu", workers=1, style="quiet")
         for spec in expand(grid):
             found[start, spec.method.name, spec.dataset] = spec.cell_id
-    by_cell = {record["cell_id"]: record for record in store.records(store.done())}
+    by_cell = {record["cell_id"]: record for record in map(store.read, store.done())}
     return store, {key: by_cell[cell] for key, cell in found.items()}
 
 

@@ -11,7 +11,7 @@ from bench import cli
 from bench.grid import Grid
 from bench.progress import clock
 from bench.results.store import Store
-from bench.runner.progress import Events, Shown, Tally
+from bench.runner.progress import Events, Reporter, Tally
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_one_sentence_and_an_exit_code(bench, file, words, code
 
 def test_stderr_lines_without_a_terminal(capsys):
     tally = Tally(total=4, total_steps=400)
-    lines = Shown(tally)
+    lines = Reporter(tally)
     lines.steps(100)
     lines.run("a", "done", "gce · dtd", "", "results/runs/a")
     lines.run("b", "failed", "mae · dtd", "NaN loss", "results/failed/b.1")
@@ -153,7 +153,7 @@ def test_events_are_json_lines_on_stdout(capsys):
 
 def test_the_bar_of_a_terminal_ends_full_and_leaves_failures_above(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    bar = Shown(Tally(total=2, total_steps=10))
+    bar = Reporter(Tally(total=2, total_steps=10))
     bar.run("a", "failed", "gce · dtd", "NaN loss", "results/failed/a.1")
     bar.run("b", "done", "mae · dtd", "", "results/runs/b")
     bar.close()
