@@ -135,12 +135,12 @@ def frame_of(results: Source) -> pd.DataFrame:
     if lacking := [column for column in COLUMNS if column not in frame]:
         raise BenchError(f"the frame lacks the columns {listed(lacking)}.", "Give what `load(path).frame` holds.")
     frame = frame.reset_index(drop=True)  # rows of several frames may carry the same numbers
-    texts = [column for column in frame if isinstance(frame[column].dtype, pd.CategoricalDtype)]
+    texts = [column for column, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype | pd.StringDtype)]
     numbers = {column: pd.to_numeric(frame[column], errors="coerce") for column in ("accuracy", "zero_shot", "rate")}
     for column, found in numbers.items():
         if (found.isna() & frame[column].notna()).any():
             raise BenchError(f"the frame's column '{column}' holds what is not a number.", "Give what `load(path).frame` holds.")
-    return frame.astype(dict.fromkeys(texts, "str")).assign(**numbers)
+    return frame.astype(dict.fromkeys(texts, object)).assign(**numbers)  # rows of Arrow's texts take long to choose
 
 
 def _protocol(runs: pd.DataFrame, wanted: str) -> str:
@@ -204,10 +204,10 @@ def analyse(results: Source, choices: Choices | None = None) -> Analysis:
     every = cells.spread(done)
     kept, notes = complete(every, choices.allow_missing, failed)
     notes = [*labels.one_protocol(kept, choices.mixed), *notes, *_failures(failed), *_selected(kept, choices)]
-    whole = _conclude(choices, kept, every, notes)
+    whole = conclude(choices, kept, every, notes)
     if not choices.group:
         return whole
-    groups = {name: _conclude(choices, part, every, []) for name, part in _parts(kept, choices.group)}
+    groups = {name: conclude(choices, part, every, []) for name, part in _parts(kept, choices.group)}
     return replace(whole, groups=groups)
 
 
@@ -228,7 +228,7 @@ def _parts(runs: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
     return [(str(name), part) for name, part in runs.groupby(values)]
 
 
-def _conclude(choices: Choices, runs: pd.DataFrame, every: pd.DataFrame, notes: list[str]) -> Analysis:
+def conclude(choices: Choices, runs: pd.DataFrame, every: pd.DataFrame, notes: list[str]) -> Analysis:
     """Ranking, tests and effects of complete cells."""
     protocol = _protocol(runs, choices.noise)
     points = cells.by_seed(cells.scored(runs, protocol), sorted(runs["label"].unique()))

@@ -105,9 +105,8 @@ def checked_columns(text: str) -> tuple[str, ...]:
     return names
 
 
-def leaderboard_columns(analysis: Analysis, names: Sequence[str] = ()) -> list[Column]:
+def _columns(numbers: pd.DataFrame, names: Sequence[str]) -> list[Column]:
     """The columns to show: those asked for, else all that have a number."""
-    numbers = leaderboard_numbers(analysis)
     if names:
         return [column for name in names for column in LEADERBOARD if column.name == name]
     return [column for column in LEADERBOARD if numbers[column.fields[0]].notna().any()]
@@ -115,7 +114,8 @@ def leaderboard_columns(analysis: Analysis, names: Sequence[str] = ()) -> list[C
 
 def leaderboard_table(analysis: Analysis, names: Sequence[str] = ()) -> Table:
     """The ranking with effects and tests against the control."""
-    numbers, columns = leaderboard_numbers(analysis), leaderboard_columns(analysis, names)
+    numbers = leaderboard_numbers(analysis)
+    columns = _columns(numbers, names)
     rows = [(str(label), [Entry(column.text(row)) for column in columns]) for label, row in numbers.iterrows()]
     facts = {"score": score_rule(analysis), "margin": f"{analysis.choices.margin:g}", "control": analysis.control}
     said = [column.caption.format(**facts) for column in columns if column.caption]

@@ -62,14 +62,14 @@ def _setting(frame: pd.DataFrame, key: str) -> pd.Series:
 
 
 def comparable(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs, each label one training protocol, all methods on the same wrong labels.
+    """The finished runs, each label one training protocol, all methods on the same shots and labels.
 
     Args:
         runs: As `labelled` gives them.
 
     Raises:
         BenchError: No finished run; one cell in several versions or twice; several backbones, shots, views, or splits of a dataset;
-            runs of one dataset, noise setting and seed that saw different wrong labels, test images or zero-shot predictions.
+            runs of one dataset, noise setting and seed that saw different shots, labels, test images or zero-shot predictions.
     """
     runs = runs[runs["status"] == "done"]
     if runs.empty:
@@ -125,10 +125,10 @@ def _one_setting(runs: pd.DataFrame) -> None:
 
 
 def _one_pairing(runs: pd.DataFrame) -> None:
-    """All methods saw the same wrong labels at a dataset, noise setting and seed, and one test set and zero-shot of a dataset."""
+    """One choice of shots and labels (the digest is of both) at a dataset, noise setting and seed; one test set, one zero-shot."""
     trained = runs[runs["trained"] & (runs["noise_digest"] != "")]
     checks = (
-        (trained, ["dataset", "noise", "rate", "seed"], "noise_digest", "other wrong labels"),
+        (trained, ["dataset", "noise", "rate", "seed"], "noise_digest", "other shots or other labels of them"),
         (runs[runs["num_test"] > 0], ["dataset"], "num_test", "other test images"),
         (runs.assign(zero_shot=runs["zero_shot"].round(6)), ["dataset"], "zero_shot", "another zero-shot accuracy"),
     )
@@ -177,7 +177,7 @@ def of_protocol(runs: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
 def wide(rows: pd.DataFrame, index: str = "dataset", columns: str = "label") -> pd.DataFrame:
     """Mean accuracy as a matrix [index × columns]."""
-    return rows.pivot_table(index=index, columns=columns, values="accuracy", aggfunc="mean")
+    return rows.groupby([index, columns])["accuracy"].mean().unstack(columns)  # noqa: PD010 - as pivot_table, in half its time
 
 
 def number(table: pd.DataFrame, row: str | float, column: str) -> float:
@@ -206,5 +206,5 @@ def scored(runs: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
 def by_seed(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """Accuracy of some labels averaged over rates, as `reports.statistics` wants it: percent, [datasets × (label, seed)]."""
-    table = rows.pivot_table(index="dataset", columns=["label", "seed"], values="accuracy", aggfunc="mean")
-    return table[list(labels)]
+    means = rows[rows["label"].isin(labels)].groupby(["dataset", "label", "seed"])["accuracy"].mean()
+    return means.unstack(["label", "seed"])[list(labels)]  # noqa: PD010 - as above

@@ -99,10 +99,12 @@ def published_table(results: Results) -> Table | None:
 
 def all_tables(analysis: Analysis, columns: tuple[str, ...] = (), pairs: bool = False) -> list[Table]:
     """Every table of a report, the leaderboard and the methods by noise first."""
-    tables = [leaderboard_table(analysis, columns), noise_table(analysis)]
+    by_noise = noise_table(analysis)
+    tables = [leaderboard_table(analysis, columns), by_noise]
     if analysis.trained and analysis.zero_shot.notna().all():
         tables.append(gains_table(analysis))
-    tables += [gain_table(analysis, over) for over in dict.fromkeys((analysis.untuned, analysis.control)) if over]
+    means = by_noise.numbers.iloc[:, : len(by_noise.columns)]
+    tables += [gain_table(analysis, means, over) for over in dict.fromkeys((analysis.untuned, analysis.control)) if over]
     tables += [groups_table(analysis)] if analysis.groups else []
     if len(analysis.versus):
         tables.append(per_rate_table(analysis))

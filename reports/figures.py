@@ -46,11 +46,14 @@ def highlighted(analysis: Analysis) -> list[str]:
     Where the control's method has several rows, the best of them.
     """
     labels, method = analysis.trained, analysis.rows["method"]
-    if len(labels) <= MOST:
-        return labels
     control = analysis.control or next((label for label in labels if method[label] == analysis.choices.control), "")
-    first = [label for label in labels if label != control][: MOST - (control in labels)]
-    return [label for label in labels if label in first or label == control]
+    return foremost(labels, control)
+
+
+def foremost(names: Sequence[str], always: str) -> list[str]:
+    """The first eight names, in their order; `always` is one of them if it is there at all."""
+    first = [name for name in names if name != always][: MOST - (always in names)]
+    return [name for name in names if name in first or name == always]
 
 
 def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x: str, y: str, least: float = 1.05) -> list[Axes]:
@@ -83,6 +86,8 @@ def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x:
         first = axes[0] if axes else None
         ax = figure.add_axes((box[0] / width, box[1] / high, box[2] / width, box[3] / high), sharex=first, sharey=first)
         ax.tick_params(labelleft=column == 0, labelbottom=i + across >= count, length=2, pad=2)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_label_coords(0, 0)  # it has no label; else matplotlib looks for its place, panel by panel
         axes.append(ax)
     if legend:
         figure.legend(handles=list(legend), loc="upper center", bbox_to_anchor=(0.5, 1 - 0.02 / high), ncols=columns,
@@ -149,7 +154,7 @@ def noise_curves(analysis: Analysis, protocol: str, looks: dict[str, Style], wid
     (ax,) = panels(1, width, min(2.6, 0.62 * width), handles(front, looks, mean.shape[1] > len(front), zero_shot=True),
                    f"{protocol} noise, % of labels", "accuracy, %")  # fmt: skip
     lines(ax, mean, front, looks, std)
-    _zero_shot(ax, float(analysis.zero_shot.mean()))
+    _zero_shot(ax, mean.index, float(analysis.zero_shot.mean()))
     _rates(ax, cells.of_protocol(analysis.runs, protocol))
     caption = (
         f"Accuracy against {protocol} noise, mean over {counted(len(analysis.datasets), 'dataset')}; bands: ± 1 standard "
@@ -163,14 +168,13 @@ def noise_curves(analysis: Analysis, protocol: str, looks: dict[str, Style], wid
 def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style], width: float) -> Drawing:
     """Accuracy against noise rate, a panel per dataset."""
     front = highlighted(analysis)
-    runs = cells.of_protocol(analysis.runs[analysis.runs["label"].isin(front)], protocol)
-    axes = panels(
-        len(analysis.datasets), width, 0.85, handles(front, looks, zero_shot=True), f"{protocol} noise, % of labels", "accuracy, %"
-    )
+    runs = cells.of_protocol(analysis.runs[analysis.runs["trained"]], protocol)
+    legend = handles(front, looks, len(analysis.trained) > len(front), zero_shot=True)
+    axes = panels(len(analysis.datasets), width, 0.85, legend, f"{protocol} noise, % of labels", "accuracy, %")
     table = runs.groupby(["dataset", "rate", "label"])["accuracy"].agg(["mean", "std"]).unstack("label")  # noqa: PD010 - nothing is aggregated
     for ax, dataset in zip(axes, analysis.datasets, strict=True):
         lines(ax, table["mean"].loc[dataset], front, looks, table["std"].loc[dataset] if len(axes) <= MOST else None)
-        _zero_shot(ax, float(analysis.zero_shot[dataset]))
+        _zero_shot(ax, table.index.unique("rate"), float(analysis.zero_shot[dataset]))
         ax.set_title(shortened(dataset.replace("_", " "), 17 if width > 4 else 19), pad=3)
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
@@ -188,9 +192,9 @@ def _grey(count: int) -> str:
     return f" Grey: {counted(count, 'other method')}." if count > 0 else ""
 
 
-def _zero_shot(ax: Axes, accuracy: float) -> None:
-    if np.isfinite(accuracy):
-        ax.axhline(accuracy, color=SOFT, ls="--", lw=1, zorder=1.5)
+def _zero_shot(ax: Axes, rates: "pd.Index[float]", accuracy: float) -> None:
+    if np.isfinite(accuracy):  # a line of two points: `axhline` scales the axes anew, which takes longer than all else
+        ax.plot([rates.min(), rates.max()], [accuracy] * 2, color=SOFT, ls="--", lw=1, zorder=1.5)
 
 
 def _rates(ax: Axes, runs: pd.DataFrame) -> None:

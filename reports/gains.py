@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from reports import cells
-from reports.statistics import Floats, mean_interval
+from reports.statistics import Floats, mean_interval, t_reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,8 @@ def gains_of(runs: pd.DataFrame, protocol: str, order: list[str]) -> Gains:
 
 def interquartile_mean(values: Floats) -> Floats:
     """Mean of the middle half along the last axis."""
-    return np.asarray(stats.trim_mean(values, 0.25, axis=-1), dtype=float)
+    cut = values.shape[-1] // 4
+    return np.asarray(np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1))
 
 
 def rerunning(points: Floats) -> tuple[float, float]:
@@ -58,7 +58,7 @@ def rerunning(points: Floats) -> tuple[float, float]:
     values = interquartile_mean(np.moveaxis(points, 2, 0).reshape(points.shape[2], -1))
     if len(values) < 3:
         return float("nan"), float("nan")
-    reach = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / np.sqrt(len(values))
+    reach = float(t_reach(len(values))) * float(values.std(ddof=1)) / np.sqrt(len(values))
     return float(values.mean()) - reach, float(values.mean()) + reach
 
 

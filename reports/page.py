@@ -15,7 +15,7 @@ from bench import __version__
 from bench.results.frame import Results
 from reports import cells, labels
 from reports.analysis import Analysis
-from reports.board import LEADERBOARD, leaderboard_numbers
+from reports.board import LEADERBOARD
 from reports.figures import highlighted
 from reports.style import SOFT, Style
 from reports.tables import Table
@@ -92,7 +92,7 @@ def _dash(look: Style) -> str:
 
 def leaderboard(analysis: Analysis, looks: dict[str, Style], table: Table) -> dict[str, Any]:
     """The leaderboard's columns, and rows of text with the number that each entry sorts by and a forest plot's geometry."""
-    numbers = leaderboard_numbers(analysis)
+    numbers = table.numbers
     spans = numbers[["low", "high"]].dropna()
     reach = float(spans.abs().to_numpy().max()) if len(spans) else 0.0
 
@@ -141,9 +141,9 @@ def protocol(runs: pd.DataFrame) -> list[str]:
                 f"Training protocol of {who}: {fields if text != labels.UNTRAINED else 'no step, only the shots are seen'}."
             )
     if len(trained) and (trained["noise_digest"] != "").all():
-        same = "the same wrong labels at every dataset, noise setting and seed, and a dataset's same test set and zero-shot"
-        lines.append(f"Checked: all methods saw {same}.")
-    lines.append("Shots, batch order and initial context follow from seed and dataset alone.")
+        same = "the same shots with the same labels at every dataset, noise setting and seed, and a dataset's one test set"
+        lines.append(f"Checked by stored digests: all methods saw {same} and zero-shot accuracy.")
+    lines.append("By construction, batch order and whatever is drawn of an initial context follow from seed and dataset alone.")
     lines.append("Accuracy is that of the last epoch on the full test set; nothing is chosen on test.")
     return lines
 

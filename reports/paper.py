@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.errors import BenchError, nearest
 from reports import cells, statistics
@@ -50,7 +49,7 @@ def _spread(groups: Any, kind: Spread) -> dict[Any, float]:
     if kind == "none":
         return {}
     std, n = groups.std(), groups.size()
-    reach = pd.Series(stats.t.ppf(0.975, np.maximum(n - 1, 1)), n.index) if kind == "interval" else 1.0
+    reach = pd.Series(statistics.t_reach(np.maximum(n, 2)), n.index) if kind == "interval" else 1.0
     return dict(std if kind == "std" else reach * std / np.sqrt(n))
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from reports import cells, labels, statistics
 from reports.analysis import Analysis
-from reports.figures import Drawing, handles, highlighted, inches, lines, panels, shortened
+from reports.figures import Drawing, foremost, handles, highlighted, inches, lines, panels, shortened
 from reports.gains import gains_of, profiles
 from reports.style import GREY, SOFT, Style
 from reports.wording import counted, value
@@ -75,8 +75,6 @@ def critical_difference(analysis: Analysis, looks: dict[str, Style], width: floa
 def gain_map(analysis: Analysis, width: float) -> Drawing:
     """Heat map of the gain over the control, datasets grouped, on a scale that nine tenths of the gains fill."""
     others = [label for label in analysis.shown if label != analysis.control]
-    import seaborn as sns  # noqa: PLC0415 - a second, for this figure alone
-
     column = analysis.choices.group or "domain"
     of = analysis.runs.drop_duplicates("dataset").set_index("dataset", drop=False)[column].astype(object).fillna("").astype(str)
     datasets = sorted(analysis.datasets, key=lambda name: (of[name], name))
@@ -90,11 +88,12 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     figure = Figure(figsize=(width, high))
     ax = figure.add_axes((left / width, foot / high, wide / width, tall / high))
     bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
-    of_bar = {"orientation": "horizontal", "extend": "both", "label": f"gain over {analysis.control}, points"}
-    sns.heatmap(gain.set_axis(shown), ax=ax, cbar_ax=bar, cbar_kws=of_bar, cmap="PuOr_r", vmin=-top, vmax=top, linewidths=0.4,
-                xticklabels=below, yticklabels=True)  # fmt: skip
+    mesh = ax.pcolormesh(gain, cmap="PuOr_r", vmin=-top, vmax=top, edgecolors="white", linewidth=0.4)
+    figure.colorbar(mesh, cax=bar, orientation="horizontal", extend="both", label=f"gain over {analysis.control}, points")
+    ax.set_xticks(np.arange(len(others)) + 0.5, below, rotation=90)
+    ax.set_yticks(np.arange(len(datasets)) + 0.5, shown)
+    ax.invert_yaxis()
     ax.tick_params(length=0, pad=2)
-    ax.set(xlabel="", ylabel="")
     ax.grid(visible=False)
     for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
         if of[one] != of[two]:
@@ -135,11 +134,15 @@ def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float)
     rates = sorted(curve["rate"].unique())
     wanted = list(dict.fromkeys((rates[0], min(rates, key=lambda rate: abs(rate - 0.5)))))
     front, zero_shot = highlighted(analysis), analysis.zero_shot
-    legend = handles(front, looks, points=True)
+    others = [label for label in analysis.trained if label not in front]
+    legend = handles(front, looks, bool(others), points=True)
     axes = panels(len(wanted), width, min(2.2, 0.42 * width), legend, "zero-shot accuracy, %", "gain, points", least=1.2)
     parts = []
     for ax, rate in zip(axes, wanted, strict=True):
         gain = cells.wide(curve[curve["rate"] == rate])[analysis.trained].sub(zero_shot, axis=0)
+        ax.plot(
+            np.repeat(zero_shot[gain.index], len(others)), gain[others].to_numpy().ravel(), ls="", marker="o", ms=1.5, color=GREY
+        )
         for label in front:
             ax.plot(zero_shot[gain.index], gain[label], ms=3, alpha=0.75, **looks[label].line | {"linestyle": ""})
         ax.axhline(0, color=SOFT, ls="--", lw=1)
@@ -157,16 +160,18 @@ def dose(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
     rows = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
     table = rows.groupby(["method", "label"])[["start", "accuracy"]].mean().dropna()
     several = table.groupby(level="method")["start"].agg(lambda start: start.round(1).nunique()) > 1
-    methods = list(several.index[several])
+    methods = [str(name) for name in dict.fromkeys(analysis.rows["method"][analysis.trained]) if several.get(name, False)]
     if not methods:
         return None
     first = {method: next(label for name, label in table.index if name == method) for method in methods}
     names = dict(rows.drop_duplicates("method").set_index("method")["method_title"])
-    titled = {str(names[method]): looks[label] for method, label in first.items()}
-    (ax,) = panels(1, width, min(2.4, 0.6 * width), handles(list(titled), titled), "accuracy before the first step, %", "score, %")
+    control = str(analysis.rows["method"].get(analysis.control, analysis.choices.control))
+    titled = {str(names[method]): looks[first[method]] for method in foremost(methods, control)}
+    legend = handles(list(titled), titled, len(methods) > len(titled))
+    (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "accuracy before the first step, %", "score, %")
     for method in methods:
-        line = table.loc[method].sort_values("start")
-        ax.plot(line["start"], line["accuracy"], **titled[str(names[method])].line)
+        line, look = table.loc[method].sort_values("start"), titled.get(str(names[method]))
+        ax.plot(line["start"], line["accuracy"], **(look.line if look else {"color": GREY, "lw": 0.5, "zorder": 1}))
     starts = rows.drop_duplicates("label").set_index("label")["train"].map(lambda train: labels.protocol(train)["start"])
     begins = table.droplevel("method")["start"].groupby(starts).mean().sort_values()
     named = "; ".join(f"{name}: {value(accuracy)} %" for name, accuracy in begins.items())

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.errors import BenchError
-from reports import cells
+from reports import cells, statistics
 from reports.tables import Entry, Table
 from reports.wording import value
 
@@ -38,7 +37,7 @@ def beside_print(frame: pd.DataFrame) -> pd.DataFrame:
             "no run here has the method, dataset, backbone, shots, noise and rate of a published number.",
             "`bench import results/published/label_noise.csv RESULTS` adds those that come with the suite.",
         )
-    half = stats.t.ppf(0.975, (both["seeds"] - 1).clip(lower=1)) * both["deviation"] / np.sqrt(both["seeds"])
+    half = statistics.t_reach(both["seeds"].clip(lower=2)) * both["deviation"] / np.sqrt(both["seeds"])
     return both.assign(
         low=both["ours"] - half,
         high=both["ours"] + half,

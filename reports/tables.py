@@ -183,9 +183,14 @@ def standard_errors(mean: pd.DataFrame, std: pd.DataFrame, seeds: pd.DataFrame, 
     return pd.DataFrame(np.sqrt(sampling + std.fillna(0.0) ** 2 / seeds))
 
 
-def gain_table(analysis: Analysis, over: str) -> Table:
-    """Method × noise setting: mean gain over another method, in points."""
-    mean = pd.DataFrame({name: cells.wide(rows).mean() for name, rows in blocks(analysis).items()}).loc[analysis.labels]
+def gain_table(analysis: Analysis, mean: pd.DataFrame, over: str) -> Table:
+    """Method × noise setting: mean gain over another method, in points.
+
+    Args:
+        analysis: What the report is about.
+        mean: Percent, [labels × settings], as `noise_table` has it.
+        over: The label of the other method.
+    """
     gains = mean.sub(mean.loc[over]).drop(index=over).rename_axis("method")
     caption = f"Gain over {over} in points, mean over {counted(len(analysis.datasets), 'dataset')}.{remarks(analysis)}"
     name = f"gain_over_{file_name(over)}"

@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.results.frame import Results
 from reports import cells
-from reports.analysis import Analysis
-from reports.figures import Drawing, handles, highlighted, lines, panels, shortened
-from reports.style import MOST, SOFT, Style
+from reports.analysis import CONTROL, Analysis
+from reports.figures import Drawing, foremost, handles, highlighted, lines, panels, shortened
+from reports.style import SOFT, Style
 
 ROLES = {
     "train_given": ("given labels", "#D55E00", "-"),
@@ -99,7 +99,7 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
         return None
     believers = set(noisy["label"])
     labels = [label for label in analysis.trained if label in believers]
-    front = labels[:MOST]
+    front = foremost(labels, analysis.control)
     legend = [
         *handles(front, looks, len(labels) > len(front)),
         Line2D([], [], label="without knowledge", color=SOFT, ls="--", lw=1),
@@ -135,7 +135,7 @@ def loss_gradients(curves: pd.DataFrame, front: list[str], looks: dict[str, Styl
     """
     one = curves[(curves["classes"] == curves["classes"].min()) & (curves["rest"] == "one")]
     table = one.pivot_table(index="p_y", columns="method", values="gradient_norm")
-    front = [name for name in front if name in table] or list(table)[:8]
+    front = [name for name in front if name in table] or foremost(list(table), CONTROL)
     legend = handles(front, looks, table.shape[1] > len(front))
     (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "probability of the given label", "gradient norm at the logits")
     lines(ax, table, front, looks, marked=False)

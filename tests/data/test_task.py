@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_methods_share_shots_and_wrong_labels_and_seeds_do_not(animals):
     assert np.array_equal(one.given, other.given)
     assert np.array_equal(one.train[0], other.train[0])
     assert load_run(spec("symmetric", 0.5, seed=2)).noise_digest != one.noise_digest
+    assert replace(one, paths=(*one.paths[1:], "another.png")).noise_digest != one.noise_digest  # other shots, labelled alike
+    assert len(one.paths) == len(one.given)
     assert one.realised_rate == 0.5
     assert one.train.shape == (3, 12, 16)
     assert other.train.shape == (1, 12, 16)

@@ -113,7 +113,7 @@ def test_a_new_hyper_parameter_tells_rows_apart_in_any_order(frame, reverse):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("noise_digest", "other", "other wrong labels"),
+        ("noise_digest", "other", "other shots or other labels of them"),
         ("num_test", 7, "other test images"),
         ("zero_shot", 1.0, "another zero-shot"),
     ],

@@ -125,6 +125,24 @@ def test_at_most_eight_methods_are_highlighted_and_the_control_is_one(many):
     assert [label for label in front if label != "coop_ce"] == [label for label in analysis.trained if label != "coop_ce"][:7]
 
 
+def test_what_is_not_highlighted_is_grey_and_named_as_others(many):
+    results, analysis = many
+    looks, rest = report.looks_of(analysis), len(analysis.trained) - style.MOST
+    with style.in_style():
+        for drawing in report.drawings(results, analysis, looks):
+            if drawing.name in ("critical_difference", "gain_map", "memorisation"):  # a name or a panel each
+                continue
+            legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+            assert ("other methods" in legend) == (drawing.name != "detection"), drawing.name  # six methods hold a belief
+            assert len([name for name in legend if name in analysis.labels]) <= style.MOST, drawing.name
+    cloud = next(line for line in rankings.gain_by_zero_shot(analysis, looks, 5.5).figure.axes[0].get_lines())
+    zero_shot = analysis.zero_shot.to_numpy()
+    clean = analysis.clean[[label for label in analysis.trained if label not in figures.highlighted(analysis)]]
+    assert cloud.get_color() == style.GREY
+    assert len(cloud.get_xdata()) == rest * len(analysis.datasets)
+    assert sorted(cloud.get_ydata()) == pytest.approx(sorted((clean.to_numpy() - zero_shot[:, None]).ravel()))
+
+
 def test_dose_is_a_line_per_method_over_its_starts(sim):
     parts = []
     for i, start in enumerate((20.0, 50.0, 70.0)):

@@ -20,6 +20,9 @@ def test_gains_are_accuracy_minus_zero_shot_cell_by_cell(sim):
 
 def test_interquartile_mean_by_hand():
     assert gains.interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == pytest.approx((2 + 3 + 4 + 5) / 4)
+    for n in range(1, 12):
+        values = np.random.default_rng(n).normal(0, 1, (3, n))
+        assert gains.interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25, axis=1))
 
 
 def test_reruns_are_students_t_of_the_seeds_joint_means():

@@ -56,6 +56,18 @@ def test_values_never_show_minus_zero_or_nan():
     assert wording.value(-0.04, signed=True) == "+0.0"
     assert wording.value(np.nan) == "–"
     assert wording.value(72.34, 0.44) == "72.3 ± 0.4"
+    assert wording.value(-0.0, 0.0) == "0.0 ± 0.0"
+    assert wording.value(72.34, np.nan) == "72.3"  # one seed has no spread
+
+
+def test_a_spread_is_shown_where_seeds_were_run_even_if_it_is_0(sim):
+    alike = sim.simulate(3, 6, 2)
+    alike["accuracy"] = alike.groupby(["method", "dataset", "noise", "rate"])["accuracy"].transform("first")
+    for frame, spread in ((alike, (" ", "± 0.0")), (sim.simulate(3, 6, 1), ("", ""))):
+        analysis = analyse(frame)
+        for table in (tables.noise_table(analysis), tables.dataset_table(analysis, "symmetric", 0.5)):
+            texts = {label: {entry.text.partition(" ")[1:] for entry in row} for label, row in table.rows}
+            assert texts == {label: {("", "") if label == "zero_shot" else spread} for label in analysis.labels}
 
 
 def test_best_and_tied_over_datasets_follow_the_stated_rule(sim):
@@ -188,7 +200,8 @@ def test_cells_of_a_rate_that_some_datasets_cannot_identify(sim):
 @pytest.mark.parametrize("over", ["zero_shot", "coop_ce"])
 def test_gains_are_differences_of_means(sim, over):
     frame = sim.simulate(3, 5, 2)
-    numbers = tables.gain_table(analyse(frame), over).numbers
+    analysis = analyse(frame)
+    numbers = tables.gain_table(analysis, tables.noise_table(analysis).numbers.iloc[:, :-6], over).numbers
     half = frame[(frame["noise"] == "symmetric") & (frame["rate"] == 0.5)]
     base = frame.loc[frame["method"] == over, "accuracy"] if over == "zero_shot" else half.loc[half["method"] == over, "accuracy"]
     assert numbers.loc["gce", "symmetric 0.5"] == pytest.approx(half.loc[half["method"] == "gce", "accuracy"].mean() - base.mean())
