@@ -28,8 +28,8 @@ def per_rate_table(analysis: Analysis) -> Table:
     rows = [(label, [Entry(text[label, name]) for name in shown]) for label in analysis.ranked if label != analysis.control]
     caption = (
         f"Secondary: difference to {analysis.control} in points at each setting, exact Wilcoxon over "
-        f"{counted(len(analysis.datasets), 'dataset')} (and shared seeds), p adjusted by Holm over all {len(numbers)} tests of "
-        f"this table. "
+        f"{counted(len(analysis.datasets), 'dataset')} (and shared seeds), p adjusted by Holm over "
+        f"{counted(len(numbers), 'test')}, all of this table. "
         f"{statistics.attainable(len(analysis.datasets), len(numbers))}"
     )
     return Table("tests_per_rate", "Tests per noise setting", caption, shown, rows, numbers.set_index("method"))

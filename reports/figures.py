@@ -21,6 +21,8 @@ from reports.analysis import Analysis
 from reports.style import GREY, MOST, SOFT, Style
 from reports.wording import counted
 
+PAGE, NARROWEST, FLATTEST = 8.8, 0.8, 0.35  # inches: the height of a page of text, and the least of a panel
+
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
@@ -64,18 +66,23 @@ def panels(count: int, width: float, height: float, legend: Sequence[Line2D], x:
     Args:
         count: Panels.
         width: Of the figure, inches.
-        height: Of a panel, inches.
+        height: Of a panel, inches; less where they would be taller than a page.
         legend: Handles; their labels are the names.
         x: Label of the common x axis.
         y: Of the common y axis.
-        least: Width of a panel, inches: as many stand beside each other as fit.
+        least: Width of a panel, inches: as many stand beside each other as fit, or more where a page is full.
     """
     left, right, bottom, gap = 0.48, 0.1, 0.4, 0.1
-    across = max(1, min(count, int((width - left - right + gap) / (least + gap))))
-    down = -(-count // across)
     lines, columns = _legend_shape(legend, width)
     title = 0.22 if count > 1 else 0.08
     top = 0.05 + 0.149 * lines + title
+    for wanted in (least, NARROWEST):
+        across = max(1, min(count, int((width - left - right + gap) / (wanted + gap))))
+        down = -(-count // across)
+        room = (PAGE - top - bottom + title + 0.05) / down - title - 0.05
+        if room >= FLATTEST:
+            break
+    height = min(height, max(room, FLATTEST))
     high = top + down * height + (down - 1) * (title + 0.05) + bottom
     figure = Figure(figsize=(width, high))
     wide = (width - left - right - gap * (across - 1)) / across
@@ -175,7 +182,7 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
     for ax, dataset in zip(axes, analysis.datasets, strict=True):
         lines(ax, table["mean"].loc[dataset], front, looks, table["std"].loc[dataset] if len(axes) <= MOST else None)
         _zero_shot(ax, table.index.unique("rate"), float(analysis.zero_shot[dataset]))
-        ax.set_title(shortened(dataset.replace("_", " "), 17 if width > 4 else 19), pad=3)
+        ax.set_title(fitting(dataset.replace("_", " "), ax), pad=3)
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
     data = table["mean"].join(analysis.zero_shot, on="dataset")
@@ -186,6 +193,12 @@ def shortened(name: str, most: int) -> str:
     """A name where room is short: without its middle, as names of variants differ at their ends."""
     last = (most - 1) // 2
     return name if len(name) <= most else f"{name[: most - 1 - last].rstrip()}…{name[-last:].lstrip()}"
+
+
+def fitting(name: str, ax: Axes) -> str:
+    """A title no wider than its panel and the gap beside it."""
+    room = ax.bbox.width / ax.figure.dpi + 0.08
+    return next(short for most in range(len(name), 0, -1) if inches([short := shortened(name, most)], 8) <= room)
 
 
 def _grey(count: int) -> str:

@@ -14,6 +14,8 @@ from reports.gains import gains_of, profiles
 from reports.style import GREY, SOFT, Style
 from reports.wording import counted, value
 
+COLUMN = 0.125  # inches: of a map, the narrowest that a name of 7 pt fits
+
 
 def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
     """The maximal runs of mean ranks that span less than the critical distance, as (first, last); single methods are none."""
@@ -83,21 +85,24 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     shown = [shortened(name.replace("_", " "), 22) for name in datasets]
     below = [shortened(label, 28) for label in others]
     left, under, row = 0.1 + inches(shown), 0.15 + inches(below), 0.14
-    wide, tall, foot = width - left - 0.08, row * len(datasets), under + 0.42
-    high = foot + tall + 0.05
+    wide, tall, foot = width - left - 0.08, row * len(datasets), 0.42
+    blocks = np.array_split(np.arange(len(others)), -(-len(others) // max(1, int(wide / COLUMN))))  # below each other
+    high = foot + len(blocks) * (tall + under) + 0.05
     figure = Figure(figsize=(width, high))
-    ax = figure.add_axes((left / width, foot / high, wide / width, tall / high))
     bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
-    mesh = ax.pcolormesh(gain, cmap="PuOr_r", vmin=-top, vmax=top, edgecolors="white", linewidth=0.4)
+    for n, block in enumerate(reversed(blocks)):
+        bottom, part = foot + n * (tall + under) + under, wide * len(block) / len(blocks[0])
+        ax = figure.add_axes((left / width, bottom / high, part / width, tall / high))
+        mesh = ax.pcolormesh(gain.iloc[:, block], cmap="PuOr_r", vmin=-top, vmax=top, edgecolors="white", linewidth=0.4)
+        ax.set_xticks(np.arange(len(block)) + 0.5, [below[i] for i in block], rotation=90)
+        ax.set_yticks(np.arange(len(datasets)) + 0.5, shown)
+        ax.invert_yaxis()
+        ax.tick_params(length=0, pad=2)
+        ax.grid(visible=False)
+        for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
+            if of[one] != of[two]:
+                ax.axhline(i, color="black", lw=1.2)
     figure.colorbar(mesh, cax=bar, orientation="horizontal", extend="both", label=f"gain over {analysis.control}, points")
-    ax.set_xticks(np.arange(len(others)) + 0.5, below, rotation=90)
-    ax.set_yticks(np.arange(len(datasets)) + 0.5, shown)
-    ax.invert_yaxis()
-    ax.tick_params(length=0, pad=2)
-    ax.grid(visible=False)
-    for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
-        if of[one] != of[two]:
-            ax.axhline(i, color="black", lw=1.2)
     bar.tick_params(length=2, pad=1)
     bar.xaxis.labelpad = 1
     caption = (
@@ -170,7 +175,7 @@ def dose(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
     legend = handles(list(titled), titled, len(methods) > len(titled))
     (ax,) = panels(1, width, min(2.4, 0.6 * width), legend, "accuracy before the first step, %", "score, %")
     for method in methods:
-        line, look = table.loc[method].sort_values("start"), titled.get(str(names[method]))
+        line, look = pd.DataFrame(table.loc[method]).sort_values("start"), titled.get(str(names[method]))
         ax.plot(line["start"], line["accuracy"], **(look.line if look else {"color": GREY, "lw": 0.5, "zorder": 1}))
     starts = rows.drop_duplicates("label").set_index("label")["train"].map(lambda train: labels.protocol(train)["start"])
     begins = table.droplevel("method")["start"].groupby(starts).mean().sort_values()

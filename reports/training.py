@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.results.frame import Results
 from reports import cells
 from reports.analysis import CONTROL, Analysis
-from reports.figures import Drawing, foremost, handles, highlighted, lines, panels, shortened
+from reports.figures import Drawing, fitting, foremost, handles, highlighted, lines, panels
 from reports.style import SOFT, Style
 
 ROLES = {
@@ -52,7 +52,7 @@ def memorisation(means: pd.DataFrame, order: list[str], width: float, where: str
         for column, (_, color, line) in ROLES.items():
             if column in one:
                 ax.plot(one.index, one[column], color=color, ls=line)
-        ax.set_title(shortened(label, 17), pad=3)
+        ax.set_title(fitting(label, ax), pad=3)
     axes[0].xaxis.set_major_locator(EPOCH)
     caption = f"Memorisation {where}: accuracy on the given and the true labels of the training set, and on test."
     return Drawing("memorisation", caption, axes[0].figure, table.loc[labels])  # type: ignore[arg-type]  # no subfigure

@@ -12,6 +12,8 @@ from matplotlib.text import Text
 from reports import figures, rankings, report, style, training
 from reports.analysis import Choices, analyse
 
+NOISE = (("clean", 0.0), ("symmetric", 0.5))
+
 
 @pytest.fixture(scope="module")
 def many(sim):
@@ -63,6 +65,31 @@ def test_the_ranks_keep_their_axis_beside_long_names(sim, width):
         figure = rankings.critical_difference(analysis, report.looks_of(analysis), width).figure
         axis = figure.axes[0].get_lines()[0].get_xdata()
         assert axis[1] - axis[0] > 0.25 * width
+        assert overlapping(figure) == outside(figure) == []
+
+
+def test_a_map_of_many_methods_stands_in_blocks_whose_names_do_not_touch(many):
+    with style.in_style():
+        drawing = rankings.gain_map(many[1], 3.25)
+    *blocks, bar = sorted(drawing.figure.axes, key=lambda ax: -ax.get_position().y0)
+    assert len(blocks) == 2
+    assert bar.get_xlabel() == "gain over coop_ce, points"
+    assert sum(len(ax.get_xticks()) for ax in blocks) == len(many[1].labels) - 1
+    assert overlapping(drawing.figure) == outside(drawing.figure) == []
+
+
+@pytest.mark.parametrize("width", style.WIDTHS)
+def test_panels_of_many_datasets_fit_a_page(sim, width):
+    frame = sim.simulate(2, 16, 1, noise=NOISE)
+    parts = [
+        frame,
+        frame.assign(dataset="many_more_" + frame["dataset"], run_id=frame["run_id"] + "2", cell_id=frame["cell_id"] + "2"),
+    ]
+    analysis = analyse(pd.concat(parts, ignore_index=True))
+    with style.in_style():
+        figure = figures.noise_by_dataset(analysis, "symmetric", report.looks_of(analysis), width).figure
+        assert len(figure.axes) == 32
+        assert figure.get_size_inches()[1] <= figures.PAGE + 1e-6
         assert overlapping(figure) == outside(figure) == []
 
 
