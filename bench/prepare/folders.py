@@ -54,8 +54,13 @@ def parts_of(folder: Path, held: Callable[[Path], Sized] = folders_of) -> dict[s
     return {part: paths[0] for part, paths in found.items() if paths}
 
 
+def _letters(name: str) -> str:
+    """A name as it is compared: "AnnualCrop" is "annual crop", and "sea_lake" is "Sea Lake"."""
+    return "".join(filter(str.isalnum, name)).casefold() or name
+
+
 def check_classes(card: Card, found: list[str], where: str) -> None:
-    """Whether a source calls the classes as the card does, in the same order.
+    """Whether a source calls the classes as the card does, in the same order; case, blanks and hyphens do not matter.
 
     Raises:
         BenchError: It does not; shows both.
@@ -63,7 +68,7 @@ def check_classes(card: Card, found: list[str], where: str) -> None:
     if len(found) != len(card.classes):
         raise BenchError(f"{where} has {len(found)} classes, the card {len(card.classes)}.", "Give the data of this card.")
     for label, (theirs, ours) in enumerate(zip(found, card.classes, strict=True)):
-        if prompt_name(theirs).lower() != prompt_name(ours).lower():
+        if _letters(theirs) != _letters(ours):
             raise BenchError(
                 f"{where} calls class {label} '{theirs}', the card '{ours}'.",
                 "Give the data of this card, or correct the order and names of the card's classes.",

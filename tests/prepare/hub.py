@@ -13,6 +13,7 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         files: Content by path.
+        commit: The one revision that it has, beside main.
         breaks: The paths whose transfer breaks in the middle, and how often yet.
         gone: The paths that are listed but answer 404.
         gated: Whether files and listing answer 403.
@@ -23,7 +24,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self, repository, files):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.repository, self.files = repository, files
+        self.repository, self.files, self.commit = repository, files, COMMIT
         self.breaks, self.gone, self.gated, self.asked = {}, set(), False, []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -59,17 +60,17 @@ class Answer(BaseHTTPRequestHandler):
         api = path.startswith("/api/")
         if api and "/tree/" in path:
             return self.send(200, [self.entry(name) for name in hub.files], body=body)
-        if api and path.rpartition("/")[2] not in ("main", COMMIT):
+        if api and path.rpartition("/")[2] not in ("main", hub.commit):
             return self.send(404, error="RevisionNotFound", body=body)
         if api:
             listed = [{"rfilename": name} for name in hub.files]
-            return self.send(200, {"id": hub.repository, "sha": COMMIT, "siblings": listed}, body=body)
-        name = path.partition(f"/resolve/{COMMIT}/")[2] or path.partition("/resolve/main/")[2]
+            return self.send(200, {"id": hub.repository, "sha": hub.commit, "siblings": listed}, body=body)
+        name = path.partition(f"/resolve/{hub.commit}/")[2] or path.partition("/resolve/main/")[2]
         if name in hub.gone or name not in hub.files:
-            return self.send(404, headers={"X-Repo-Commit": COMMIT}, error="EntryNotFound", body=body)
+            return self.send(404, headers={"X-Repo-Commit": hub.commit}, error="EntryNotFound", body=body)
         headers = {
             "Location": f"http://localhost:{hub.server_address[1]}/cdn/{name}",
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": hub.commit,
             "X-Linked-Size": str(len(hub.files[name])),
         }
         return self.send(302, headers=headers | {"X-Linked-Etag": f'"{digest(hub.files[name])}"'}, body=body)

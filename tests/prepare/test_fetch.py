@@ -9,7 +9,7 @@ from bench.cli.data import app
 from bench.data.cards import load_card
 from bench.errors import BenchError
 from bench.prepare.fetch import Place, place_of
-from tests.prepare.drawing import CLASSES, draw_webdataset
+from tests.prepare.drawing import CLASSES, draw_parquet, draw_webdataset
 from tests.prepare.hub import COMMIT, Hub
 
 
@@ -70,6 +70,21 @@ def test_a_cards_images_are_fetched_checked_and_not_fetched_again(hub, tmp_path,
     assert len(bodies(hub)) == len(hub.files)
     with pytest.raises(BenchError, match="has 12 train images, the card says 13"):
         get(card_of(tmp_path, train=13, val=0, test=6), "--download")
+
+
+def test_a_card_of_the_hub_names_repository_revision_classes_and_counts(home, tmp_path, hub, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    names = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop", "Residential",
+             "River", "SeaLake")  # fmt: skip
+    root = draw_parquet(tmp_path / "eurosat", parts=(("train", 20), ("validation", 10), ("test", 10)), classes=names)
+    hub.files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.parquet")}
+    hub.repository, hub.commit = "timm/eurosat-rgb", "b4e28552cd5f3932b6abc37eb20d3e84901ad728"
+    with pytest.raises(BenchError, match="has 20 train images, the card says 16200"):  # all else is as the card says
+        get("eurosat_hub", "--download")
+    assert len(list((tmp_path / "data" / "eurosat_hub").rglob("*.parquet"))) == 6
+    hub.commit = COMMIT
+    with pytest.raises(BenchError, match="there is no such revision"):
+        get("eurosat_hub", "--download")
 
 
 def test_a_repository_needs_no_card(hub, tmp_path):
