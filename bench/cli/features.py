@@ -243,8 +243,11 @@ def import_(
     for part, items in made.split._asdict().items():
         if items and part not in given:
             raise BenchError(f"the split of '{made.card.name}' has {len(items)} {part} images.", f"Give their dump with --{part}.")
-    for part, path in given.items():  # all are checked before one is written
-        order_rows(path, read_dump(path), getattr(made.split, part), part)
+    # All are checked before one is written.
+    sizes = {part: order_rows(path, read_dump(path), getattr(made.split, part), part).shape[1] for part, path in given.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{part} {size}" for part, size in sizes.items())
+        raise BenchError(f"the dumps have features of different lengths: {told}.", "Give dumps of one backbone.")
     for part, path in given.items():
         say(f"{part}: {import_dump(made, chosen, part, path)} images", err=True)
     register(made, chosen)

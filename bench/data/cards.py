@@ -41,6 +41,9 @@ class Human(Frozen):
     sets: dict[str, float] = Field(min_length=1)  # name of each set of labels and its published share of wrong ones, in percent
 
 
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")  # of a dataset
+
+
 def prompt_name(name: str) -> str:
     """A class name as prompts read it: "_" is a space, and spaces are one."""
     return " ".join(name.replace("_", " ").split())
@@ -77,7 +80,7 @@ class Card(Frozen):
     @field_validator("name")
     @classmethod
     def _is_a_file_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        if not NAME.fullmatch(name):
             raise ValueError("a name has letters, digits, '.', '_' and '-' only, as it names a folder")
         return name
 

@@ -125,7 +125,7 @@ def order_rows(path: Path, found: dict[str, NDArray[Any]], items: list[Item], pa
     part's, in order.
 
     Raises:
-        BenchError: No features or labels are found, or they are not those of the part.
+        BenchError: No features or labels are found, they are not numbers, or they are not those of the part.
     """
     features, labels, paths = (_pick(found, names) for names in (FEATURES, LABELS, PATHS))
     if features is None or (labels is None and paths is None):
@@ -135,6 +135,10 @@ def order_rows(path: Path, found: dict[str, NDArray[Any]], items: list[Item], pa
         if features.ndim != 2 or (found_ones is not None and found_ones.shape != features.shape[:1]):
             told = f"features {list(features.shape)} and {what} {list(found_ones.shape) if found_ones is not None else []}"
             raise BenchError(f"dump {path} has {told}, not [N, D] and [N].")
+    if features.dtype.kind not in "fiu":
+        raise BenchError(f"dump {path} has features of type {features.dtype}.", "Save real numbers.")
+    if labels is not None and (labels.dtype.kind not in "fiu" or not np.array_equal(labels, labels.astype(np.int64))):
+        raise BenchError(f"dump {path} has labels that are not whole numbers.", "Save class numbers in the order of the card.")
     if paths is not None:
         order = _rows_of(path, [str(name) for name in paths.tolist()], items, part)
         features, labels = features[order], None if labels is None else labels[order]
@@ -149,6 +153,9 @@ def order_rows(path: Path, found: dict[str, NDArray[Any]], items: list[Item], pa
             f"dump {path} says row {differ[0]} is of class {int(labels[differ[0]])}, the split {first.label} ('{first.path}').",
             "Rows are in the split's order; name them with an array 'paths' where they are not.",
         )
+    lengths = np.linalg.norm(features.astype(np.float32), axis=1)
+    if len(odd := np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))):
+        raise BenchError(f"dump {path} has {len(odd)} rows of features that are not finite, or zero: '{items[odd[0]].path}' first.")
     return features.astype(np.float32)
 
 

@@ -5,18 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.cards import Card, Format, load_card, parse_card
+from bench.data.cards import NAME, Card, Format, load_card, parse_card
 from bench.data.splits import Split
 from bench.errors import BenchError
 from bench.files import is_utf8, read_text, resolved, toml_text
 from bench.paths import datasets_root, features_root
 from bench.prepare.archives import imagenet_tars
 from bench.prepare.csv_lists import csv_rows
-from bench.prepare.folders import SUFFIXES, folders_of, parts_of
+from bench.prepare.folders import SUFFIXES, folders_of, images_of, parts_of
 from bench.prepare.tables import class_names, shards_of
 
 ARCHIVES: dict[str, tuple[str, ...]] = {"webdataset": (".tar",), "huggingface": (".parquet", ".arrow")}  # what holds the images
 TEMPLATE = "a photo of a {}."
+SHOWN = 4  # folders that a message names
 
 
 class Layout(NamedTuple):
@@ -51,6 +52,9 @@ def layout_of(folder: Path, table: Path | None) -> Layout:
         raise BenchError(f"{top} holds {len(classes)} class folders.", "Put the images of each class into a folder named after it.")
     if odd := [entry for entry in classes if not is_utf8(entry)]:
         raise BenchError(f"the name of the class folder {odd[0]!r} in {top} is not UTF-8.", "Rename the folder.")
+    if not any(images_of(top / name) for name in classes):
+        hint = "Images lie in them, not deeper; webdataset shards are called .tar: gunzip .tar.gz, and unpack .zip."
+        raise BenchError(f"the folders {', '.join(classes[:SHOWN])} in {top} hold no images.", hint)
     return Layout("folders", classes, [TEMPLATE])
 
 
@@ -85,6 +89,8 @@ def folder_card(folder: Path, name: str, template: str = "", table: Path | None 
     found = layout_of(folder, table)
     if (datasets_root() / f"{name}.toml").is_file():
         raise BenchError(f"a shipped dataset is called '{name}' already.", "Give another name with --name.")
+    if not NAME.fullmatch(name):
+        raise BenchError(f"'{name}' cannot name a dataset.", "Give another name with --name: letters, digits, '.', '_' and '-'.")
     templates = [template] if template else found.templates
     values = {"name": name, "title": f"Images of {folder.name}", "templates": templates, "classes": found.classes}
     source = {"format": found.format, "images": str(folder), "split": str(table or ""), "make_test": make_test}

@@ -43,8 +43,9 @@ def read_source(card: Card, images: Path, split: Path) -> Split:
         raise BenchError(f"dataset '{card.name}' has no [source]; its features ship with it.", "Nothing needs to be extracted.")
     read = READERS[card.source.format](card, images, split)
     found = Split(*([Item(posixpath.normpath(item.path), item.label) for item in part] for part in read))  # "./a.jpg" is "a.jpg"
-    found = with_test(found, card.source.make_test, split if split.is_file() else images)
-    check_split(found, len(card.classes), card.counts, split)
+    where = split if card.source.split and split.exists() else images
+    found = with_test(found, card.source.make_test, where)
+    check_split(found, len(card.classes), card.counts, where)
     return found
 
 

@@ -89,6 +89,13 @@ def test_wrong_dumps_are_told_and_nothing_is_written(dataset, tiny_model):
             "names 1 images twice, such as 'c/0.jpg'",
         ),
         ({"features": features["test"], "paths": np.array(["c/0.jpg"])}, r"features \[6, 16\] and paths \[1\], not"),
+        ({"features": features["test"], "labels": np.append(labels(split.test), 0)}, r"features \[6, 16\] and labels \[7\], not"),
+        ({"features": features["test"], "labels": labels(split.test) + 0.5}, "labels that are not whole numbers"),
+        ({"features": features["test"], "labels": np.array(list("abcabc"))}, "labels that are not whole numbers"),
+        ({"features": features["test"].astype(complex), "labels": labels(split.test)}, "features of type complex128"),
+        ({"features": features["test"][:, :8], "labels": labels(split.test)}, "different lengths: train 16, val 16, test 8"),
+        ({"features": features["test"] + np.nan, "labels": labels(split.test)}, "6 rows of features that are not finite"),
+        ({"features": features["test"] * [[0], *[[1]] * 5], "labels": labels(split.test)}, "1 rows .* or zero: 'c/0.jpg' first"),
     ):
         np.savez(home / "bad.npz", **content)
         with pytest.raises(BenchError, match=message):

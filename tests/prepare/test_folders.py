@@ -127,3 +127,15 @@ def test_an_image_that_changed_is_noticed_and_encoded_anew(home, class_folders, 
     assert again.fingerprint != first.fingerprint
     assert not np.allclose(again.rows([path]), first.rows([path]), atol=1e-2)
     assert np.array_equal(again.rows(others), first.rows(others))
+
+
+def test_compressed_shards_and_odd_names_of_folders_are_told(home, tiny_model):
+    for part in ("train", "test"):
+        (home / "wds" / part).mkdir(parents=True)
+        (home / "wds" / part / "0.tar.gz").write_bytes(b"x")
+    with pytest.raises(BenchError, match=r"the folders test, train in .*wds hold no images.*gunzip"):
+        extract(home / "wds", tiny_model, *SHOTS)
+    with pytest.raises(BenchError, match=r"'übung' cannot name a dataset.*--name"):
+        extract(parted(home / "übung", "train", "test"), tiny_model, *SHOTS)
+    extract(home / "übung", tiny_model, *SHOTS, "--name", "exercise")
+    assert [item.path for item in split_of("exercise").test][:1] == ["test/blue_whale/0.png"]
