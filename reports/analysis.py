@@ -81,6 +81,7 @@ class Analysis:
     clean: pd.DataFrame | None  # accuracy at rate 0; None where it was not run
     versus: pd.DataFrame  # tests, effects, intervals and posteriors of the ranked labels; empty without a control
     notes: list[str]
+    mixed: list[str] = field(default_factory=list)  # those of the notes that say in what methods' training differs
     groups: Mapping[str, "Analysis"] = field(default_factory=dict)  # of the values of `choices.group`
 
     @property
@@ -203,8 +204,9 @@ def analyse(results: Source, choices: Choices | None = None) -> Analysis:
     done = cells.comparable(runs)
     every = cells.spread(done)
     kept, notes = complete(every, choices.allow_missing, failed)
-    notes = [*labels.one_protocol(kept, choices.mixed), *notes, *_failures(failed), *_selected(kept, choices)]
-    whole = conclude(choices, kept, every, notes)
+    mixed = labels.one_protocol(kept, choices.mixed)
+    notes = [*mixed, *notes, *_failures(failed), *_selected(kept, choices)]
+    whole = replace(conclude(choices, kept, every, notes), mixed=mixed)
     if not choices.group:
         return whole
     groups = {name: conclude(choices, part, every, []) for name, part in _parts(kept, choices.group)}
@@ -252,7 +254,8 @@ def conclude(choices: Choices, runs: pd.DataFrame, every: pd.DataFrame, notes: l
 
 def _selected(runs: pd.DataFrame, choices: Choices) -> list[str]:
     """What was chosen on validation, where there was a choice."""
-    if not choices.select or not runs.loc[runs["trained"], "train"].str.contains('"lr":[', regex=False).any():
+    rates = [labels.protocol(train)["lr"] for train in runs.loc[runs["epochs"] > 0, "train"].unique()]
+    if not (choices.select and any(isinstance(rate, list) for rate in rates)):
         return []
     noisy = "validation shots with the same noise"
     kind = noisy if choices.select == "noisy_val" else "clean validation, which makes every row an oracle"

@@ -88,7 +88,7 @@ def missing_grid(runs: pd.DataFrame, holes: pd.DataFrame) -> dict[str, Any]:
     """
     trained = runs[runs["trained"]]
     wanted = runs[runs["label"].isin(holes["label"])]
-    train = _protocols([labels.ABSENT | json.loads(text) for text in wanted["train"].unique() if text != labels.UNTRAINED])
+    train = _protocols([labels.ABSENT | json.loads(text) for text in wanted.loc[wanted["epochs"] > 0, "train"].unique()])
     noise: dict[str, list[float]] = {}
     for protocol, rate in holes[["noise", "rate"]].drop_duplicates().itertuples(index=False):
         noise.setdefault("symmetric" if protocol == "clean" else protocol, []).append(float(rate))

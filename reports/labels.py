@@ -13,7 +13,6 @@ from reports.wording import counted, listed
 
 ORACLE = " †"  # shown behind the label of a method that was told what nobody knows in practice (column `oracle`)
 ABSENT = TrainSpec().model_dump(mode="json")  # what a training key was in runs made before it existed
-UNTRAINED = "{}"  # the protocol of what learns from shots without a step
 START = ("ctx_init", "ctx_words", "n_ctx")  # the training keys that say where a context begins
 
 
@@ -129,10 +128,10 @@ def one_protocol(runs: pd.DataFrame, mixed: Sequence[str] = ()) -> list[str]:
     Raises:
         BenchError: Methods were trained differently, and no label says so; or there is no such key.
     """
-    rows = runs[runs["trained"] & (runs["train"] != UNTRAINED)].drop_duplicates("label")
+    rows = runs[runs["epochs"] > 0].drop_duplicates("label")
     protocols = {label: protocol(train) for label, train in rows[["label", "train"]].itertuples(index=False)}
     keys = dict(zip(rows["label"], rows["key"], strict=True))
-    known = {key for one in (protocol(UNTRAINED), *protocols.values()) for key in one}
+    known = {key for one in (protocol("{}"), *protocols.values()) for key in one}
     for key in mixed:
         if key not in known:
             raise BenchError(f"--mixed '{key}' is not a key of the training protocol.", nearest(key, known))

@@ -137,9 +137,8 @@ def protocol(runs: pd.DataFrame) -> list[str]:
             fields = ", ".join(f"{name} {_shown(value)}" for name, value in labels.protocol(str(text)).items())
             names = sorted(rows["label"].unique())
             who = "all methods" if len(names) == trained["label"].nunique() else ", ".join(names)
-            lines.append(
-                f"Training protocol of {who}: {fields if text != labels.UNTRAINED else 'no step, only the shots are seen'}."
-            )
+            said = fields if rows["epochs"].iloc[0] else "no step, only the shots are seen"
+            lines.append(f"Training protocol of {who}: {said}.")
     if len(trained) and (trained["noise_digest"] != "").all():
         same = "the same shots with the same labels at every dataset, noise setting and seed, and a dataset's one test set"
         lines.append(f"Checked by stored digests: all methods saw {same} and zero-shot accuracy.")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.errors import BenchError, nearest
 from reports import bayes
-from reports.analysis import Analysis, Choices, Source, analyse
+from reports.analysis import ZERO_SHOT, Analysis, Choices, Source, analyse
 from reports.board import with_options
 from reports.sentences import noise_range
 from reports.wording import counted, p_equals, span, value
@@ -38,7 +38,7 @@ def answers(results: Source, method: str, rivals: Sequence[str], **options: Any)
         BenchError: As `analyse`; a rival is not there, nothing says which datasets are in domain, or none was run on clean labels.
     """
     choices = with_options(Choices(group="domain"), options)
-    against_zero_shot, against_method = (analyse(results, replace(choices, control=control)) for control in ("zero_shot", method))
+    against_zero_shot, against_method = (analyse(results, replace(choices, control=control)) for control in (ZERO_SHOT, method))
     labels = _labels(against_method, replace(choices, methods=rivals).methods)
     if against_zero_shot.clean is None:
         raise BenchError("there is no run on clean labels, which is what is learned.", "Run the grid at noise rate 0 as well.")

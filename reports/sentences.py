@@ -34,7 +34,7 @@ def headline(results: Source, choices: Choices | None = None, **options: Any) ->
 def headline_of(analysis: Analysis) -> list[str]:
     """`headline`, from an analysis; with groups a sentence for each."""
     parts = [f"{analysis.choices.group} = {name}: {_best(part)}" for name, part in analysis.groups.items()]
-    mixed = [f"Not one training protocol: {note}." for note in analysis.notes if note.startswith("methods differ in ")]
+    mixed = [f"Not one training protocol: {note}." for note in analysis.mixed]
     return [*mixed, _best(analysis), *parts, *_cost(analysis), *start(analysis)]
 
 
@@ -179,7 +179,7 @@ def setup(analysis: Analysis) -> str:
     if len(trained):
         shots, seeds = int(trained["shots"].iloc[0]), trained["seed"].nunique()
         parts += [f"{counted(shots, 'shot')} per class" if shots else "all training images", counted(seeds, "seed")]
-    trained = trained[trained["train"] != labels.UNTRAINED]
+    trained = trained[trained["epochs"] > 0]
     if len(trained):
         epochs = sorted(int(epochs) for epochs in trained["epochs"].unique())
         prompts = trained.loc[trained["tunes"] == "prompt", "train"].unique()
