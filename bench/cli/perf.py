@@ -63,7 +63,8 @@ def _extraction(repeats: int, *, as_json: bool) -> None:
         if not as_json:
             rates = ", ".join(f"{name} {rate:.1f}" for name, rate in lines[-1]["images_per_second"].items())
             ratios = "  ".join(f"{name} {ratio:.2f}" for name, ratio in lines[-1]["ratios"].items())
-            say(f"tower {case.tower}, {case.views} views, {cores()} cores: images/s {rates}  {ratios}")
+            spent = ", ".join(f"{name} {value:.1f}" for name, value in lines[-1]["cpu_milliseconds_per_image"].items())
+            say(f"tower {case.tower}, {case.views} views, {cores()} cores: images/s {rates}  {ratios}  (CPU ms per image {spent})")
     if as_json:
         say(json.dumps(lines))
 

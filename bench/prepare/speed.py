@@ -4,7 +4,10 @@ The plain loop decodes an image once for each of its views and sends float32 ima
 own number of threads (one per core), or one. All variants take turns, and their features must be the same.
 """
 
+import os
+import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,8 +117,19 @@ def ours(encoder: Encoder, folder: Path, names: list[str], views: int, workers: 
     return torch.stack([found[name] for name in names]).numpy()
 
 
+def _counted(work: Callable[[], object], spent: list[float]) -> Callable[[], None]:
+    """Some work that notes the CPU seconds it takes, those of processes that it starts and ends among them."""
+
+    def counted() -> None:
+        before = sum(os.times()[:4])
+        work()
+        spent.append(sum(os.times()[:4]) - before)
+
+    return counted
+
+
 def time_extraction(case: Case, repeats: int, cores: int) -> dict[str, Any]:
-    """Median images per second of a case's variants, and how far their features are apart.
+    """Median images per second and CPU time of a case's variants, and how far their features are apart.
 
     Raises:
         BenchError: The features differ.
@@ -129,11 +143,14 @@ def time_extraction(case: Case, repeats: int, cores: int) -> dict[str, Any]:
             "plain": lambda: made.update(plain=plain(encoder, folder, names, case.views, cores, cores)),
             "plain, one thread": lambda: made.update(plain=plain(encoder, folder, names, case.views, cores, 1)),
         }
-        taken = medians(variants, repeats)
+        spent: dict[str, list[float]] = {name: [] for name in variants}
+        taken = medians({name: _counted(work, spent[name]) for name, work in variants.items()}, repeats)
     torch.set_num_threads(threads)
     apart = float(np.abs(made["ours"] - made["plain"]).max())
     if apart > CLOSE:
         raise BenchError(f"features of {case.tower} differ by {apart:.1e} between the loops.", "This is a fault of the suite.")
     rates = {variant: case.images / seconds for variant, seconds in taken.items()}
     ratios = {f"ours / {variant}": rates["ours"] / rate for variant, rate in rates.items() if variant != "ours"}
-    return {**case._asdict(), "cores": cores, "images_per_second": rates, "ratios": ratios, "apart": apart}
+    each = {name: 1000 * statistics.median(seconds[1:]) / case.images for name, seconds in spent.items()}  # without the warm-up
+    found = {"images_per_second": rates, "cpu_milliseconds_per_image": each, "ratios": ratios, "apart": apart}
+    return {**case._asdict(), "cores": cores, **found}

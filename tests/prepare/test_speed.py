@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -41,9 +43,17 @@ def test_times_and_ratios_are_told_and_other_features_refused(monkeypatch):
     found = time_extraction(Case(NONE, 4, 1), 1, 1)
     rates = found["images_per_second"]
     assert found["ratios"] == {f"ours / {name}": rates["ours"] / rates[name] for name in ("plain", "plain, one thread")}
+    assert {name for name, value in found["cpu_milliseconds_per_image"].items() if value > 0} == set(rates)
     monkeypatch.setattr(speed, "ours", lambda *words: plain(*words, 1)[:, ::-1])
     with pytest.raises(BenchError, match="features of none differ by"):
         time_extraction(Case(NONE, 4, 1), 1, 1)
+
+
+def test_the_cpu_time_of_processes_is_counted():
+    spent = []
+    busy = "import time\nwhile time.process_time() < .3: pass"
+    speed._counted(lambda: subprocess.run([sys.executable, "-c", busy], check=True), spent)()
+    assert spent[0] >= 0.3
 
 
 def test_a_process_that_is_killed_is_one_sentence(tmp_path):
