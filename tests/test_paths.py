@@ -22,8 +22,7 @@ def taken(group: typer.Typer) -> Iterator[inspect.Parameter]:
 
 
 def test_no_path_reaches_a_command_as_it_was_typed():
-    if not app.registered_commands:
-        commands.register(app)
+    commands.register(app)
     paths = [parameter for parameter in taken(app) if "Path" in str(parameter.annotation)]
     assert len(paths) > 20
     assert [parameter for parameter in paths if parameter.default.parser is not resolved] == []

@@ -1,12 +1,15 @@
 """Which module holds which command."""
 
+from functools import cache
+
 import typer
 
 from bench.cli import check, data, demo, doctor, export, features, listing, noise, perf, reporting, runs, storing
 
 
+@cache  # a second `main` of one process, as tests call it, finds them there
 def register(app: typer.Typer) -> None:
-    """Add all commands to the application."""
+    """Add all commands to the application, once."""
     app.command("demo")(demo.demo)
     app.command("methods")(listing.methods)
     app.command("datasets")(listing.datasets)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from bench.check import check
-from bench.check.training import TRAINING
+from bench.check.training import TRAINING, alone
 from methods.base import Method
 from tests.conformance.conftest import Good
 
@@ -47,6 +47,7 @@ def test_what_an_untrained_method_makes_of_shots(add, monkeypatch):
     add(Broken)
     assert "end in different contexts" in check("broken", "same seed").reason
     monkeypatch.setattr(Broken, "scores", Method.scores)
+    alone.cache_clear()
     assert check("broken", "same seed").state == check("broken", "clean labels unseen").state == "ok"
     assert "it has to gain 20 points" in check("broken", "learns").reason
     assert check("broken", "learners").state == "skipped"
