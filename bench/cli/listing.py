@@ -54,7 +54,7 @@ def backbones(
     as_table: bool = typer.Option(False, "--table", help="Print the Markdown table of datasets/README.md."),
 ) -> None:
     """List on which models prompts can be tuned. Of open_clip's models: by which path, or why not."""
-    from bench.backbones.survey import survey, table
+    from bench.prepare.survey import survey, table
 
     if as_table:
         refuse(context, "beside --table", "as_json")

@@ -6,8 +6,8 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from bench.backbones.survey import table, verdict
 from bench.backbones.tokenizers import needs_transformers, unusable
+from bench.prepare.survey import table, verdict
 
 MODELS = open_clip.list_models()  # before other tests add theirs
 README = Path(__file__).parents[2] / "datasets" / "README.md"
