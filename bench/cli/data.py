@@ -33,7 +33,9 @@ def get(
     hub = "/" in name and not name.endswith(".toml")
     card = None if hub else load_card(name)
     source = card.source if card else None
-    place = place_of(f"hub:{name}" if hub else source.download if source else "", f"'{name}'")
+    hint = 'A card says download = "hub:OWNER/NAME@REVISION" or "torchvision:CLASS" in its [source].'
+    hint = f"{card.how_to_get} {hint}".strip() if card else "Name OWNER/NAME or OWNER/NAME@REVISION, as the hub does."
+    place = place_of(f"hub:{name}" if hub else source.download if source else "", f"'{name}'", hint)
     root = data_root()
     folder = images or (root and root / (source.images if source else place.name.split("/")[1]))
     if place.kind == "torchvision" and source and source.format != "torchvision":

@@ -266,6 +266,10 @@ def export_(
     from bench.data.task import features_folder, split_of
     from bench.prepare.dumps import export_dump
 
+    if not features_folder(dataset, backbone).is_dir():
+        raise BenchError(
+            f"there are no features of '{dataset}' with '{backbone}'.", "`bench doctor DATASET` tells which there are."
+        )
     for part, items in split_of(dataset)._asdict().items():
         if items and (features_folder(dataset, backbone) / part).is_dir():
             path = out / f"{part}.{form}"

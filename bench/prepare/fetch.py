@@ -23,18 +23,20 @@ class Place(NamedTuple):
     revision: str = "main"
 
 
-def place_of(download: str, what: str) -> Place:
-    """The place that "hub:OWNER/NAME@REVISION" or "torchvision:CLASS" names; `what` is what errors call its owner.
+def place_of(download: str, what: str, hint: str) -> Place:
+    """The place that "hub:OWNER/NAME@REVISION" or "torchvision:CLASS" names.
+
+    Args:
+        download: Its name.
+        what: What errors call its owner.
+        hint: How it is named.
 
     Raises:
         BenchError: It names none.
     """
     found = re.fullmatch(r"(hub):(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?|(torchvision):(\w+)", download)
     if found is None:
-        told = f"names no place to fetch it from ('{download}')" if download else "names no place to fetch it from"
-        raise BenchError(
-            f"{what} {told}.", 'A card says download = "hub:OWNER/NAME@REVISION" or "torchvision:CLASS" in its [source].'
-        )
+        raise BenchError(f"{what} names no place to fetch it from{f' ({download!r})' if download else ''}.", hint)
     return Place(found[1], found[2], found[3] or "main") if found[1] else Place(found[4], found[5])
 
 

@@ -81,8 +81,11 @@ class Images(ABC):
             raise ValueError("no image in a format that Pillow knows" if data else "the file is empty") from error
 
     def content(self, path: str) -> str:
-        """Size and SHA-256 (16 digits) of a file: an image that has changed under its path has another."""
-        return content_of(self.data(path))
+        """Size and SHA-256 (16 digits) of a file: an image that has changed under its path, or was damaged, has another."""
+        try:
+            return content_of(self.data(path))
+        except (OSError, ValueError) as error:
+            return f"cannot be read: {error}"
 
     def missing(self, paths: list[str]) -> list[str]:
         """Those of the paths that are not there."""

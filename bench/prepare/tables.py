@@ -269,10 +269,13 @@ def cell(root: Path, path: str) -> bytes:
     name, _, row = path.rpartition("/")
     shard = f"{root}/{name}"
     changed = os.stat(shard).st_mtime_ns  # noqa: PTH116 - making a Path for every row takes as long as reading it
-    if name.endswith(".parquet"):
-        value = _rows(shard, changed, os.getpid())[int(row)]
-    else:
-        value = _images(_mapped_images(shard, changed).slice(int(row), 1).combine_chunks())[0]
+    try:
+        if name.endswith(".parquet"):
+            value = _rows(shard, changed, os.getpid())[int(row)]
+        else:
+            value = _images(_mapped_images(shard, changed).slice(int(row), 1).combine_chunks())[0]
+    except (IndexError, StopIteration) as error:
+        raise OSError("the table has no such row any more") from error
     if isinstance(value, str):
         return (root / value).read_bytes()
     if not isinstance(value, bytes):

@@ -160,17 +160,19 @@ def test_torchvision_fetches_to_where_the_card_says(home, tmp_path, monkeypatch)
     monkeypatch.setattr(torchvision.datasets, "EuroSAT", broken)
     with pytest.raises(BenchError, match=r"torchvision could not fetch EuroSAT .File not found or corrupted"):
         get("eurosat", "--download")
-    with pytest.raises(BenchError, match="'imagenet' names no place"):
-        get("imagenet", "--download")
+    with pytest.raises(BenchError, match=r"'caltech101' names no place .* Images: https://data\.caltech.edu"):
+        get("caltech101", "--download")
+    with pytest.raises(BenchError, match=r"'https://hub/a/b' names no place .* Name OWNER/NAME"):
+        get("https://hub/a/b", "--download")
 
 
 def test_places():
-    assert place_of("hub:a/b@v1", "x") == Place("hub", "a/b", "v1")
-    assert place_of("hub:a/b", "x") == Place("hub", "a/b", "main")
-    assert place_of("torchvision:DTD", "x") == Place("torchvision", "DTD")
+    assert place_of("hub:a/b@v1", "x", "") == Place("hub", "a/b", "v1")
+    assert place_of("hub:a/b", "x", "") == Place("hub", "a/b", "main")
+    assert place_of("torchvision:DTD", "x", "") == Place("torchvision", "DTD")
     for odd in ("", "a/b", "hub:b", "http://x/y", "torchvision:a.b"):
         with pytest.raises(BenchError, match="names no place"):
-            place_of(odd, "x")
+            place_of(odd, "x", "")
 
 
 def test_a_tags_weights_are_fetched_only_when_asked(home, tmp_path, monkeypatch):

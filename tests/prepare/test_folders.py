@@ -1,9 +1,11 @@
 """Datasets that are folders: nothing is left out without a line, registered before it has succeeded, or changed unnoticed."""
 
+import io
 import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +16,7 @@ from bench.errors import BenchError
 from bench.prepare.folders import parts_of
 from bench.prepare.layouts import left_out
 from tests.conftest import draw
+from tests.prepare.drawing import draw_parquet
 from tests.prepare.extracting import bench, extract, features
 
 SHOTS = ("--shots", 1, "--seeds", 1)
@@ -139,3 +142,22 @@ def test_compressed_shards_and_odd_names_of_folders_are_told(home, tiny_model):
         extract(parted(home / "übung", "train", "test"), tiny_model, *SHOTS)
     extract(home / "übung", tiny_model, *SHOTS, "--name", "exercise")
     assert [item.path for item in split_of("exercise").test][:1] == ["test/blue_whale/0.png"]
+
+
+def test_a_shard_that_was_damaged_since_is_told(home, tiny_model):
+    root = draw_parquet(home / "hf", shards=1)
+    shard = root / "data" / "train-00000-of-00001.parquet"
+    whole = shard.read_bytes()
+    extract(root, tiny_model, *SHOTS)
+    for damaged in (whole[:600] + bytes(200) + whole[800:], None):
+        if damaged is None:
+            pq.write_table(pq.read_table(io.BytesIO(whole)).slice(0, 2), shard)
+        else:
+            shard.write_bytes(damaged)
+        with pytest.raises(BenchError, match="1 of 2 caches are unsound"):
+            bench("verify", "hf")
+    shard.write_bytes(whole)
+    bench("verify", "hf")
+    with pytest.raises(BenchError, match="no features of 'hf' with 'RN50'"):
+        bench("export", "hf", "--backbone", "RN50", "--out", home / "out")
+    assert not (home / "out").exists()
