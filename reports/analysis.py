@@ -1,5 +1,6 @@
 """One pass over a frame: everything the tables, figures and sentences of a report are made of."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,11 +46,13 @@ class Choices:
             if given not in known:
                 raise BenchError(f"{option} cannot be '{given}'.", nearest(str(given), filter(None, known)))
         _check_names(self)
-        if not isinstance(self.margin, int | float) or not 0 <= self.margin < np.inf:
+        if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not 0 <= self.margin < np.inf:
             raise BenchError(f"--margin {self.margin} is not a number of points from 0 up.")
 
 
 def _check_names(choices: Choices) -> None:
+    if not isinstance(choices.with_oracles, bool):
+        raise BenchError(f"--with-oracles is True or False, not {choices.with_oracles!r}.")
     for option in ("control", "noise", "group"):
         if not isinstance(given := getattr(choices, option), str):
             raise BenchError(f"--{option} needs a text, not {given!r}.")
@@ -58,7 +61,7 @@ def _check_names(choices: Choices) -> None:
         if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
             raise BenchError(f"--{option} needs a list of names, not {names!r}.", "For instance ['coop_ce', 'gce'].")
     where, names = choices.where, choices.names
-    if not isinstance(where, Mapping):
+    if not isinstance(where, Mapping) or not all(isinstance(column, str) for column in where):
         raise BenchError(f"--where needs a mapping, not {where!r}.", "For instance {'domain': ['in']}.")
     if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
         raise BenchError(f"--name needs a mapping of names, not {names!r}.", "For instance {'coop_ce': 'CoOp'}.")
@@ -141,6 +144,13 @@ def frame_of(results: Source) -> pd.DataFrame:
     for column, found in numbers.items():
         if (found.isna() & frame[column].notna()).any():
             raise BenchError(f"the frame's column '{column}' holds what is not a number.", "Give what `load(path).frame` holds.")
+    for column in ("params", "train"):
+        for text in frame[column].unique():
+            try:
+                json.loads(text)
+            except (TypeError, ValueError):
+                problem = f"the frame's column '{column}' holds what is not JSON: {text!r}."
+                raise BenchError(problem, "Give what `load(path).frame` holds.") from None
     return frame.astype(dict.fromkeys(texts, object)).assign(**numbers)  # rows of Arrow's texts take long to choose
 
 

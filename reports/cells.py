@@ -33,9 +33,8 @@ def where(frame: pd.DataFrame, choices: Mapping[str, Sequence[str]]) -> pd.DataF
         if column not in frame and column not in labels.ABSENT:
             raise BenchError(f"--where: results have no column '{column}'.", nearest(column, [*frame.columns, *labels.ABSENT]))
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
-            raise BenchError(
-                f"--where {column} needs a list of values, not {values!r}.", f"For instance {{'{column}': ['{values}']}}."
-            )
+            hint = f"For instance {{'{column}': ['{values or 'value'}']}}."
+            raise BenchError(f"--where {column} needs a list of values, not {values!r}.", hint)
         held = frame[column] if column in frame else _setting(frame, column)
         keep = ~frame["trained"] & (column in OF_TRAINING or column in labels.ABSENT)
         for value in map(str, values):

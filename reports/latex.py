@@ -232,7 +232,7 @@ def _tables(table: Table, setup: str, room: float, environment: str) -> str:
         formats = [_format(_texts(table, [i for i in position if i is not None])) for position in below]
         lines += [
             rf"\begin{{{environment}}}",
-            r"\centering",
+            r"\centering\setlength{\belowcaptionskip}{4pt}",
             rf"\caption{{{text(caption)}}}",
             rf"\label{{tab:{table.name.replace('_', '-')}{f'-{n + 1}' if n else ''}}}",
             rf"\fontsize{{{SIZE:g}}}{{{LEADING:g}}}\selectfont\setlength{{\tabcolsep}}{{{GAP:g}pt}}",
