@@ -33,7 +33,6 @@ def test_a_method_without_documentation(add):
 
 def test_a_hyper_parameter_that_no_specification_can_hold(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
         weight: float = float("inf")
 
     assert "'weight', inf, cannot be written as JSON" in failures(Broken, add)["hyper-parameters"]
@@ -41,8 +40,6 @@ def test_a_hyper_parameter_that_no_specification_can_hold(add):
 
 def test_the_logarithm_of_a_softmax_is_not_finite(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.z.softmax(1).gather(1, batch.given)[:, 0].log()
 
@@ -54,8 +51,6 @@ def test_a_gradient_that_is_not_finite(add):
     """The loss is finite everywhere; its gradient is 0 · ∞ where p_y underflows, as in public code without an epsilon."""
 
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return 1 - batch.z.softmax(1).gather(1, batch.given)[:, 0] ** 0.7
 
@@ -64,8 +59,6 @@ def test_a_gradient_that_is_not_finite(add):
 
 def test_a_loss_that_favours_a_class_number(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.log_p_y - 0.1 * batch.log_p[:, 0]
 
@@ -74,8 +67,6 @@ def test_a_loss_that_favours_a_class_number(add):
 
 def test_a_random_class_that_is_not_drawn_as_an_offset(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             other = torch.randint(0, batch.z.shape[1], (len(batch.labels), 1), generator=batch.generator)
             return -batch.log_p_y + batch.log_p.gather(1, other)[:, 0]
@@ -90,8 +81,6 @@ def test_global_random_numbers(library, draw, add):
     """A constant is added, so the gradients stay the same: it is the generator's state that tells."""
 
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.log_p_y + 0 * float(draw())
 
@@ -100,7 +89,6 @@ def test_global_random_numbers(library, draw, add):
 
 def test_state_that_outlives_a_run(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
         seen: ClassVar[list[int]] = []
 
         def loss(self, batch):
@@ -112,8 +100,6 @@ def test_state_that_outlives_a_run(add):
 
 def test_an_edit_of_the_task(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def start(self, task):
             super().start(task)
             task.labels[0] = 0
@@ -124,8 +110,6 @@ def test_an_edit_of_the_task(add):
 
 def test_a_mean_over_nothing(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.log_p_y[batch.p_y > 0.5].mean()
 
@@ -137,8 +121,6 @@ def test_a_mean_over_nothing(add):
 
 def test_a_crash_names_the_task_it_crashed_on(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def start(self, task):
             super().start(task)
             if len(task.labels.unique()) < 5 == task.num_classes:
@@ -149,8 +131,6 @@ def test_a_crash_names_the_task_it_crashed_on(add):
 
 def test_wrong_shapes(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return batch.log_p
 
@@ -167,8 +147,6 @@ def test_wrong_shapes(add):
 
 def test_a_belief_outside_its_range(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def clean_belief(self):
             return 2 * torch.ones(len(self.task.labels))
 
@@ -177,8 +155,6 @@ def test_a_belief_outside_its_range(add):
 
 def test_a_loss_that_cannot_learn(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.log_p_y.detach()
 
@@ -187,8 +163,6 @@ def test_a_loss_that_cannot_learn(add):
 
 def test_a_loss_in_double_precision(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -batch.log_p_y.double()
 

@@ -18,7 +18,6 @@ def test_a_good_method_trains(add):
 
 def test_trainings_that_depend_on_each_other(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
         seen: ClassVar[list[int]] = []
 
         def loss(self, batch):
@@ -57,8 +56,6 @@ def test_a_method_that_peeks_at_the_true_labels(add):
     """There is no way to them in the contract; this one climbs the call stack."""
 
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             member = sys._getframe(1).f_locals["self"]
             return torch.where(member.true[batch.index] == batch.labels, -batch.log_p_y, 0 * batch.log_p_y)
@@ -70,8 +67,6 @@ def test_a_method_that_peeks_at_the_true_labels(add):
 
 def test_a_method_that_learns_too_little_has_to_say_why(add, monkeypatch):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             return -1e-6 * batch.log_p_y
 
@@ -83,8 +78,6 @@ def test_a_method_that_learns_too_little_has_to_say_why(add, monkeypatch):
 
 def test_a_failed_training_is_a_finding(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def epoch_start(self, epoch, predict):
             raise RuntimeError("out of ideas")
 
@@ -94,8 +87,6 @@ def test_a_failed_training_is_a_finding(add):
 
 def test_a_loss_that_looks_at_the_batch_in_some_batches_only(add):
     class Broken(Good):
-        __doc__ = Good.__doc__
-
         def loss(self, batch):
             loss = -batch.log_p_y
             return loss * (2 if float(loss.detach().mean()) > 1.6 else 1)
