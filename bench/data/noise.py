@@ -69,10 +69,15 @@ def kind(protocol: str) -> str:
     Raises:
         BenchError: No protocol is called that.
     """
-    name, colon, _ = protocol.partition(":")
-    if name not in PROTOCOLS or (colon and name != "human"):
+    name = protocol.partition(":")[0]
+    if name not in PROTOCOLS or name not in {protocol, "human"}:
         raise BenchError(f"no noise protocol is called '{protocol}'.", nearest(protocol, PROTOCOLS))
     return name
+
+
+def label_set(protocol: str) -> str:
+    """The set of human labels that a protocol names: "worse_label" of "human:worse_label"; "" where it names none."""
+    return protocol.partition(":")[2]
 
 
 def protocol_of(name: str) -> Protocol:

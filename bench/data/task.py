@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.backbones.description import EMBEDDED, check_name, describe
 from bench.data.cards import Card, find_card, load_card
 from bench.data.features import FeatureSet, open_features
-from bench.data.noise import Labels, protocol_of, realised_rate
+from bench.data.noise import Labels, kind, label_set, protocol_of, realised_rate
 from bench.data.replaced import draw_halves, replace_images
 from bench.data.splits import Item, Split, check_split, draw_few_shot, read_split
 from bench.errors import ENVIRONMENT, BenchError
@@ -145,7 +145,7 @@ def check_noise(card: Card, noise: NoiseSpec) -> None:
     Raises:
         BenchError: It has no such human labels, or none but human ones, so that no other noise can be put on known labels.
     """
-    name, _, chosen = noise.protocol.partition(":")
+    name, chosen = kind(noise.protocol), label_set(noise.protocol)
     if card.train_labels == "human":
         if name != "human" or chosen or noise.rate != 1:
             raise BenchError(
@@ -171,7 +171,7 @@ def human_labels(dataset: str, protocol: str) -> dict[str, int]:
         raise BenchError(
             f"the human labels of '{card.name}' are not in {path.parent}.", "Extract its features again, with --labels FILE."
         )
-    chosen, sets = protocol.partition(":")[2] or next(iter(card.human.sets)), read_json(path, "file of human labels")
+    chosen, sets = label_set(protocol) or next(iter(card.human.sets)), read_json(path, "file of human labels")
     if not isinstance(sets, dict) or chosen not in sets:
         raise BenchError(f"{path} holds no labels '{chosen}'.", "Remove it and extract the features again, with --labels FILE.")
     labels: dict[str, int] = sets[chosen]
