@@ -68,10 +68,12 @@ def left_by(outcome: Outcome) -> NDArray[Any]:
     return left
 
 
-@lru_cache(1)
-def alone(method: type[Method], tunes: Tunes) -> NDArray[Any]:
+def _alone(method: type[Method], tunes: Tunes) -> NDArray[Any]:
     """What a method's run with seed 1 leaves when it is trained alone: what the checks compare with."""
     return left_by(train([spec_of(method.name, NOISY, SHORT, tunes=tunes)])[0])
+
+
+alone: Callable[[type[Method], Tunes], NDArray[Any]] = lru_cache(1)(_alone)  # type: ignore[assignment]  # a dataclass's type is hashable
 
 
 def check_same_seed(name: str) -> str:
