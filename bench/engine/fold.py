@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.engine.member import Gradient, Member, See
+from bench.engine.member import Gradient, Member, See, as_they_are
 from methods.base import Batch, Method
 
 HOOKS = ("start", "epoch_start", "batches")  # what stands between a run and its batches
@@ -145,17 +145,24 @@ class Fold:
         return found
 
     def _gradient(self, at: Tensor, images: Tensor, step: _Step, measure: bool) -> Gradient:
-        scale, (runs, size) = self.members[0].scale, step.labels.shape
-        leaf = at.requires_grad_()
-        text, seen = self.see(leaf, images)
-        z = (scale * torch.bmm(seen, text.mT)).flatten(0, 1)  # [R · B, C]
+        size = step.labels.shape[1]
+        logits, pull = self._logits(at, images)
+        z = logits.detach().flatten(0, 1).requires_grad_()
         loss = row_losses(self.method, z, step.labels.flatten())
-        (at_leaf,) = torch.autograd.grad(loss, leaf, torch.full_like(loss, 1 / size), retain_graph=measure)
-        losses = loss.detach().view(runs, size)
-        finite = at_leaf.isfinite().flatten(1).all(dim=1) & losses.isfinite().all(dim=1)
-        shares = None
+        at_logits = torch.autograd.grad(loss, z, torch.full_like(loss, 1 / size))[0].view_as(logits)
+        at_leaf, losses, shares = pull(at_logits), loss.detach().view_as(step.labels), None
+        finite = at_leaf.abs().flatten(1).amax(dim=1).isfinite() & losses.isfinite().all(dim=1)
         if measure:
-            (noisy,) = torch.autograd.grad(loss, leaf, step.wrong.flatten() / size)
+            noisy = pull(at_logits * step.wrong[:, :, None])  # of mislabelled samples' rows alone: `pull` is linear
             shares = torch.stack([(at_leaf - noisy).flatten(1).norm(dim=1), noisy.flatten(1).norm(dim=1)], dim=1)
         at_leaf = torch.where(finite.view(-1, *[1] * (at.dim() - 1)), at_leaf, 0.0)
         return Gradient(at_leaf, finite, losses.mean(dim=1), shares)
+
+    def _logits(self, leaf: Tensor, images: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Logits [R, B, C] of images [R, B, D], and what makes gradients at the leaves of those at the logits."""
+        scale = self.members[0].scale
+        if self.see is as_they_are:
+            return scale * torch.bmm(images, leaf.mT), lambda at: torch.bmm(images.mT, scale * at).mT
+        text, seen = self.see(leaf.requires_grad_(), images)
+        logits = scale * torch.bmm(seen, text.mT)
+        return logits, lambda at: torch.autograd.grad(logits, leaf, at, retain_graph=True)[0]

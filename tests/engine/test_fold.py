@@ -115,6 +115,23 @@ def test_runs_that_turn_nan_leave_alone(backbone, tunes, spoiled):
     assert same(folded, alone)
 
 
+@pytest.mark.parametrize("tunes", ["prompt", "clip_adapter"])
+def test_shares_of_a_folded_gradient_go_through_its_loss_once(backbone, tunes):
+    backward = []
+
+    class Counting(CE):
+        def loss(self, batch):
+            loss = super().loss(batch)
+            loss.register_hook(backward.append)
+            return loss
+
+    outcomes, folds = train(backbone, with_method(members_of(backbone, tunes=tunes), Counting))
+    steps = sum(outcome.metrics["steps"] for outcome in outcomes) // len(outcomes)
+    assert len(folds) == 1
+    assert len(backward) == steps + len(outcomes)  # these compare themselves with the fold once
+    assert all(min(outcome.history["grad_noisy"]) > 0 for outcome in outcomes)
+
+
 class CE(Method):
     """Cross entropy that a test may spoil."""
 
