@@ -16,17 +16,23 @@ class ChunkAttention(torch.autograd.Function):
     """Every chunk attends to the start tokens, to its ancestors and, under a mask, to itself."""
 
     @staticmethod
-    def forward(ctx: Any, nodes: Tensor, asked: Tensor | None, start: Tensor, ancestors: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, nodes: Tensor, known: Tensor | None, asked: Tensor | None, start: Tensor, ancestors: Tensor, mask: Tensor
+    ) -> Tensor:
         """What is attended to, [S, n · a, H, E] for a queries per chunk.
 
         Args:
             ctx: Keeps what the backward pass needs.
-            nodes: Queries, keys and values of all nodes, [S, n · m, 3, H, E]; without the queries where others are given.
+            nodes: Queries, keys and values of the first k nodes, [S, k, 3, H, E]; without the queries where others are given.
+            known: Those of the other nodes, [n · m - k, 3, H, E], where they are constants; None: k = n · m.
             asked: Queries, [S, n · a, H, E], or None for those of all nodes (a = m).
             start: Keys and values of the start tokens, [2, H, s, E].
             ancestors: Nodes that a chunk sees besides itself, [n, A].
             mask: 0 or -inf, [n, a, s + A + m].
         """
+        ctx.learned = nodes.shape[1]  # k
+        if known is not None:
+            nodes = torch.cat([nodes, known.expand(len(nodes), -1, -1, -1, -1)], dim=1)
         queries = nodes[:, :, 0] if asked is None else asked
         chunks, ahead, size = *ancestors.shape, queries.shape[-1]  # n, A, E
         own = nodes[:, :, -2:].unflatten(1, (chunks, -1)).permute(3, 0, 1, 4, 2, 5)  # [2, S, n, H, m, E]
@@ -46,24 +52,27 @@ class ChunkAttention(torch.autograd.Function):
         return _by_node(torch.bmm(weights, values), queries.shape, chunks)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        """The gradient at what was attended to, [S, n · a, H, E], to those at the nodes and at the queries given."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor | None, None, None, None]:
+        """The gradient at what was attended to, [S, n · a, H, E], to those at the first k nodes and at the queries given."""
         by_head, keys, values, weights, ancestors = ctx.saved_tensors
         shape, (chunks, ahead), first, scale = gradients[0].shape, ancestors.shape, ctx.first, keys.shape[-1] ** -0.5
+        most = ctx.learned if chunks == 1 else keys.shape[1] - first  # of a chunk's nodes, those whose gradients are needed
+        learned = slice(first - ahead, first + most)  # columns: A + most of s + A + m
+        rows = slice(most if ctx.own else None)  # of the queries
         gradient = _by_head(gradients[0], chunks)  # [S · n · H, a, E]
-        at_values = torch.bmm(weights.mT, gradient)  # [S · n · H, s + A + m, E]
+        at_values = torch.bmm(weights[:, :, learned].mT, gradient)  # [S · n · H, A + most, E]
         at_weights = torch.bmm(gradient, values.mT)  # [S · n · H, a, s + A + m]
         at_scores = torch._softmax_backward_data(at_weights, weights, -1, weights.dtype)
-        at_keys = torch.baddbmm(keys.new_empty(()), at_scores.mT, by_head, beta=0, alpha=scale)  # [S · n · H, s + A + m, E]
-        at_queries = torch.baddbmm(keys.new_empty(()), at_scores, keys, beta=0, alpha=scale)  # [S · n · H, a, E]
-        # by node: at the queries [S, n, a, H, E], at keys and values [S, n, s + A + m, H, E]
+        at_keys = torch.baddbmm(keys.new_empty(()), at_scores[:, :, learned].mT, by_head, beta=0, alpha=scale)
+        at_queries = torch.baddbmm(keys.new_empty(()), at_scores[:, rows], keys, beta=0, alpha=scale)
+        # by node: at the queries [S, n, most or a, H, E], at keys and values [S, n, A + most, H, E]
         by_node = [at.view(shape[0], chunks, shape[2], -1, shape[3]).transpose(2, 3) for at in (at_queries, at_keys, at_values)]
-        own = [*(by_node[:1] if ctx.own else []), *(at[:, :, first:] for at in by_node[1:])]
-        at_nodes = torch.stack(own, dim=3).flatten(1, 2)  # [S, n · m, 3 or 2, H, E]
+        own = [*(by_node[:1] if ctx.own else []), *(at[:, :, ahead:] for at in by_node[1:])]
+        at_nodes = torch.stack(own, dim=3).flatten(1, 2)  # [S, n · most, 3 or 2, H, E]
         if ahead:
             for place, at in ((-2, by_node[1]), (-1, by_node[2])):
-                _add_rows(at_nodes[:, :, place], ancestors.flatten(), at[:, :, first - ahead : first].flatten(1, 2))
-        return at_nodes, None if ctx.own else by_node[0].reshape(shape), None, None, None
+                _add_rows(at_nodes[:, :, place], ancestors.flatten(), at[:, :, :ahead].flatten(1, 2))
+        return at_nodes[:, : ctx.learned], None, None if ctx.own else by_node[0].reshape(shape), None, None, None
 
 
 def _add_rows(to: Tensor, rows: Tensor, what: Tensor) -> None:

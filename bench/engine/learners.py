@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot, relu
 
+from bench.engine.backbone import TextBackbone
 from bench.engine.member import Member, See, as_they_are
 from bench.engine.prompts import CONTEXT_STD
-from bench.engine.text import memory_left
+from bench.engine.text import memory_left, text_features
 from bench.engine.zero_shot import ZeroShot
 from bench.seeds import derive
+from bench.spec import Tunes
 
 COPIES = 8  # arrays of the parameters' size: themselves, momentum, features, and gradients of each on the way
 
@@ -188,6 +190,21 @@ class TipAdapter(_Direct):
     def max_stack(self, cap: int | None, processes: int = 1) -> int:
         """Runs that fit into memory."""
         return fitting(self.zero_shot.text.new_empty(self.size, self.zero_shot.text.shape[1]), cap, processes)
+
+
+def learner_of(tunes: Tunes, backbone: TextBackbone, members: Sequence[Member]) -> Learner:
+    """What members tune."""
+    train, card, zero_shot = members[0].spec.train, members[0].data.card, members[0].arrays.zero_shot
+    assert train is not None
+    match tunes:
+        case "prompt":
+            return text_features(backbone, tuple(card.class_names), train, card.templates[0])
+        case "clip_adapter":
+            return ClipAdapter(zero_shot.text)
+        case "tip_adapter":
+            return TipAdapter(zero_shot, members)
+        case _:
+            return Classifier(zero_shot.text, tunes)
 
 
 def fitting(one: Tensor, cap: int | None, processes: int) -> int:

@@ -118,15 +118,15 @@ class SharedPath:
         """One transformer block on all states, [S, n · m, W]; the last completes only the end tokens', [S, n · e, W]."""
         block, first, last = self.blocks[layer], layer == 0, layer == len(self.blocks) - 1
         parts = slice(1, 3) if last else slice(3)  # of queries, keys and values
-        nodes = _project(block, x[:, : self.n_ctx] if first else x, parts)  # [S, n · m, 3 or 2, H, E]
-        if first:  # only the context's were projected: the names' are constants
-            names = self.names_projected[:, parts].to(nodes)  # half precision where autocast gives it
-            nodes = torch.cat([nodes, names.expand(len(x), -1, -1, -1, -1)], dim=1)
+        nodes = _project(block, x[:, : self.n_ctx] if first else x, parts)  # [S, P or n · m, 3 or 2, H, E]
+        # only the context's were projected in the first: the names' are constants, in half precision where autocast gives it
+        names = self.names_projected[:, parts].to(nodes) if first else None
         asked, mask = None, self.mask
         if last:
             x, mask = x[:, self.asking.flatten()], self.asking_mask  # [S, n · e, W]
             asked = _project(block, x, slice(1))[:, :, 0]  # [S, n · e, H, E]
-        attended: Tensor = ChunkAttention.apply(nodes, asked, self.start[layer], self.ancestors, mask)  # [S, n · m or n · e, H, E]
+        # [S, n · m or n · e, H, E]
+        attended: Tensor = ChunkAttention.apply(nodes, names, asked, self.start[layer], self.ancestors, mask)
         x = x + block.ls_1(block.attn.out_proj(attended.flatten(-2)))
         done: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
         return done

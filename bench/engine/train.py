@@ -13,6 +13,7 @@ What goes wrong in one run (an exception, a NaN) stays on its side of the leaf: 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +24,13 @@ from bench.devices import devices
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import TextBackbone, load_backbone
 from bench.engine.fold import Fold, fold_plain
-from bench.engine.learners import Classifier, ClipAdapter, Learner, TipAdapter
+from bench.engine.learners import Learner, learner_of
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
-from bench.engine.text import text_features
 from bench.engine.zero_shot import zero_shot_of
 from bench.errors import BenchError
-from bench.spec import RunSpec, Tunes
+from bench.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -91,26 +91,11 @@ def train_members(
     for tunes in dict.fromkeys(member.spec.method.tunes for member in members):
         places = [i for i, member in enumerate(members) if member.spec.method.tunes == tunes]
         some = [members[i] for i in places]
-        learner = _learner(tunes, backbone, some)
+        learner = learner_of(tunes, backbone, some)
         parts = _parts(some, learner.max_stack(max_stack, processes))
         found = [outcome for part in parts for outcome in Stack(part, learner, progress).run(keep_context)]
         outcomes |= zip(places, found, strict=True)
     return [outcomes[i] for i in range(len(members))]
-
-
-def _learner(tunes: Tunes, backbone: TextBackbone, members: Sequence[Member]) -> Learner:
-    """What members tune."""
-    train, card, zero_shot = members[0].spec.train, members[0].data.card, members[0].arrays.zero_shot
-    assert train is not None
-    match tunes:
-        case "prompt":
-            return text_features(backbone, tuple(card.class_names), train, card.templates[0])
-        case "clip_adapter":
-            return ClipAdapter(zero_shot.text)
-        case "tip_adapter":
-            return TipAdapter(zero_shot, members)
-        case _:
-            return Classifier(zero_shot.text, tunes)
 
 
 def _parts(members: Sequence[Member], limit: int) -> list[list[Member]]:
@@ -144,6 +129,15 @@ def _failed(member: Member) -> Outcome:
     )
 
 
+class Forward(NamedTuple):
+    """A forward pass of members, in their order, with the graph that a step goes back through."""
+
+    order: list[int]
+    slots: Tensor  # [S] places of their parameter sets in the stack
+    tuned: Tensor  # [S, …]
+    text: Tensor  # [S, C, D]
+
+
 class Stack:
     """Members that train together, and tune the same. S: the parameter sets of all members, one behind the other.
 
@@ -164,19 +158,27 @@ class Stack:
         for member in members:
             member.see = learner.seeing([member])
         self.folds = fold_plain(members, learner.seeing)
+        self.now: Forward | None = None
 
     def alive(self) -> list[int]:
         """The positions of members that have not failed."""
         return [i for i, member in enumerate(self.members) if member.failure is None]
 
-    @torch.no_grad()
     def text(self) -> dict[int, Tensor]:
         """The current text features [K, C, D] of every living member."""
-        alive = self.alive()
-        if not alive:
-            return {}
-        text = self.learner(self.tuned[torch.cat([self.slots[i] for i in alive])])
-        return dict(zip(alive, text.split([len(self.slots[i]) for i in alive]), strict=True))
+        folded = {i: None for each in self.folds for i in each.places}
+        order = [i for i in folded | dict.fromkeys(self.alive()) if self.members[i].failure is None]  # as a step has them
+        text = self._forward(order).text.detach().split([len(self.slots[i]) for i in order]) if order else ()
+        return dict(zip(order, text, strict=True))
+
+    def _forward(self, order: list[int]) -> Forward:
+        """Text features of members, with their graph. An evaluation's are those of the step that follows, so they are kept."""
+        if self.now is None or self.now.order != order:
+            slots = torch.cat([self.slots[i] for i in order])
+            with torch.enable_grad():
+                tuned = self.tuned[slots].requires_grad_()
+                self.now = Forward(order, slots, tuned, self.learner(tuned))
+        return self.now
 
     def run(self, keep_context: bool) -> list[Outcome]:
         """Train all epochs and give every member's outcome."""
@@ -190,7 +192,7 @@ class Stack:
             self._epoch(epoch)
             if self._measured(epoch):
                 self._evaluate(epoch)
-        text = self.text()
+        text, self.now = self.text(), None
         outcomes = [self._outcome(i, text, keep_context) for i in range(len(self.members))]
         share = (time.perf_counter() - started) / len(self.members)
         for outcome in outcomes:
@@ -213,10 +215,10 @@ class Stack:
 
     def _epoch(self, epoch: int) -> None:
         self.optimiser.start_epoch(epoch)
-        text: dict[int, Tensor] = {}
         plans: dict[int, list[Tensor]] = {}  # of the members that are not folded
         for each in self.folds:
             each.start_epoch(epoch)
+        text = self.text()  # an evaluation's, and the first step's
         folded = {i for each in self.folds for i in each.places}
         for member in self.members:
             member.losses.clear()
@@ -225,8 +227,6 @@ class Stack:
 
             def predict(i: int = i, member: Member = member) -> Tensor:
                 """The current logits of the whole training set on the clean view, [K, N, C]."""
-                if not text:  # one pass for all members, when the first of them asks
-                    text.update(self.text())
                 return member.logits(text[i])
 
             def prepare(member: Member = member, predict: Callable[[], Tensor] = predict) -> list[Tensor]:
@@ -247,17 +247,16 @@ class Stack:
             return
         groups = [*(each.places for each in folds), *([i] for i in alone)]
         order = [i for places in groups for i in places]
-        slots = torch.cat([self.slots[i] for i in order])
-        tuned = self.tuned[slots].requires_grad_()
-        text = self.learner(tuned)  # [S, C, D]
-        leaves = text.detach().split([sum(len(self.slots[i]) for i in places) for places in groups])
+        now = self._forward(order)
+        leaves = now.text.detach().split([sum(len(self.slots[i]) for i in places) for places in groups])
         measure, found = step == 0 and self._measured(epoch), list[Gradient]()
         for each, leaf in zip(folds, leaves, strict=False):
             found += self._folded(each, leaf, step, plans, epoch, measure)
         for i, leaf in zip(alone, leaves[len(folds) :], strict=True):
             found.append(self._alone(i, leaf, plans[i][step], epoch, measure))
-        gradient = self.learner.gradient(text, tuned, torch.cat([part.at_leaf for part in found]))  # [S, …]
-        self.optimiser.step(slots, gradient)  # a run that has just failed moves too; nobody reads what it learned any more
+        gradient = self.learner.gradient(now.text, now.tuned, torch.cat([part.at_leaf for part in found]))  # [S, …]
+        self.now = None
+        self.optimiser.step(now.slots, gradient)  # a run that has just failed moves too; nobody reads what it learned any more
         self._note(order, found, epoch)
         for each in folds:
             each.drop_failed()

@@ -43,7 +43,7 @@ def by_lineage(trie, node, query, nodes, start):
 def test_every_node_attends_to_its_lineage(sequences, size, start_tokens):
     trie, chunks, nodes, start = setting(sequences, size, start_tokens)
     nodes.requires_grad_()
-    found = ChunkAttention.apply(nodes, None, start, chunks.ancestors, widened(chunks.mask, start))[:, : len(trie.tokens)]
+    found = ChunkAttention.apply(nodes, None, None, start, chunks.ancestors, widened(chunks.mask, start))[:, : len(trie.tokens)]
     expected = torch.stack([by_lineage(trie, node, nodes[:, node, 0], nodes, start) for node in range(len(trie.tokens))], dim=1)
     torch.testing.assert_close(found, expected)
     towards = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
@@ -58,7 +58,7 @@ def test_ends_alone_ask_like_among_all(sequences, size):
     nodes.requires_grad_()
     asked = nodes[:, chunks.ends.flatten(), 0]
     mask = widened(chunks.ends_mask, start)
-    found = ChunkAttention.apply(nodes[:, :, 1:], asked, start, chunks.ancestors, mask)[:, chunks.place]
+    found = ChunkAttention.apply(nodes[:, :, 1:], None, asked, start, chunks.ancestors, mask)[:, chunks.place]
     expected = torch.stack([by_lineage(trie, end, nodes[:, end, 0], nodes, start) for end in trie.ends], dim=1)
     torch.testing.assert_close(found, expected)
     towards = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
@@ -66,11 +66,31 @@ def test_ends_alone_ask_like_among_all(sequences, size):
     torch.testing.assert_close(ours, theirs)
 
 
+@settings(max_examples=25, deadline=None)
+@given(SEQUENCES, st.integers(1, 12), st.integers(1, 7), st.booleans())
+def test_known_nodes_are_constants(sequences, size, learned, ends_ask):
+    """The first nodes' gradients are the same where the others are said to have none; also across chunks."""
+    _, chunks, nodes, start = setting(sequences, size)
+    learned, first = min(learned, nodes.shape[1]), int(ends_ask)
+    mask, known = widened(chunks.ends_mask if ends_ask else chunks.mask, start), nodes[0, learned:, first:]
+    whole = torch.cat([nodes[:, :learned], nodes[:1, learned:].expand(STACK, -1, -1, -1, -1)], dim=1).requires_grad_()
+    part = whole[:, :learned, first:].detach().requires_grad_()
+    asked = whole[:, chunks.ends.flatten(), 0].detach() if ends_ask else None
+    expected = ChunkAttention.apply(whole[:, :, first:], None, asked, start, chunks.ancestors, mask)
+    found = ChunkAttention.apply(part, known, asked, start, chunks.ancestors, mask)
+    assert torch.equal(found, expected)
+    towards = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
+    (theirs,) = torch.autograd.grad(expected, whole, towards)
+    torch.testing.assert_close(torch.autograd.grad(found, part, towards)[0], theirs[:, :learned, first:])
+
+
 @pytest.mark.parametrize("size", [2, 9])
 def test_gradients_by_finite_differences(size):
     _, chunks, nodes, start = setting([[0, 0, 1], [0, 0, 2, 3], [0, 1], [0, 0, 2, 1, 1]], size)
     mask = widened(chunks.mask, start)
-    assert torch.autograd.gradcheck(lambda x: ChunkAttention.apply(x, None, start, chunks.ancestors, mask), nodes.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: ChunkAttention.apply(x, None, None, start, chunks.ancestors, mask), nodes.requires_grad_()
+    )
 
 
 def test_half_precision_stays_half_where_softmax_does_not(monkeypatch):
@@ -79,7 +99,7 @@ def test_half_precision_stays_half_where_softmax_does_not(monkeypatch):
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, "softmax", lambda scores, dim: softmax(scores.float(), dim))
     half = nodes.bfloat16().requires_grad_()
-    found = ChunkAttention.apply(half, None, start, chunks.ancestors, widened(chunks.mask, start))
+    found = ChunkAttention.apply(half, None, None, start, chunks.ancestors, widened(chunks.mask, start))
     (gradient,) = torch.autograd.grad(found.sum(), half)
     assert found.dtype == gradient.dtype == torch.bfloat16
 

@@ -102,7 +102,7 @@ def test_the_attentions_gradient_adds_in_order_on_cuda(cuda):
         ctx = SimpleNamespace()
         ctx.save_for_backward = lambda *saved, ctx=ctx: setattr(ctx, "saved_tensors", saved)
         given = [of.to(device) for of in (start, chunks.ancestors, widened(chunks.mask, start))]
-        attended = ChunkAttention.forward(ctx, nodes.to(device), None, *given)
+        attended = ChunkAttention.forward(ctx, nodes.to(device), None, None, *given)
         found.append(ChunkAttention.backward(ctx, attended.cos())[0])
     assert torch.equal(found[0], found[1].real_tensor)
     assert chunks.ancestors.shape[1] > 0

@@ -55,6 +55,23 @@ def test_stacked_agrees_with_alone_and_repeats_to_the_bit(backbone):
         np.testing.assert_allclose(outcome.context, alone.context, atol=1e-4)
 
 
+def test_an_evaluation_takes_the_forward_pass_of_the_step_behind_it(backbone):
+    """One pass per step, and one for what is measured at the end; a hook that asks for predictions costs none either."""
+    passes = []
+
+    class Counting(TextFeatures):
+        def __call__(self, contexts):
+            passes.append(len(contexts))
+            return super().__call__(contexts)
+
+    members = [make_member(backbone, make_spec(name, seed=seed)) for seed in (1, 2) for name in ("coop_ce", "nlprompt")]
+    learner = Counting(backbone, CLASSES, TRAIN)
+    passes.clear()
+    outcomes = Stack(members, learner, None).run(keep_context=False)
+    assert passes == [len(members)] * (outcomes[0].metrics["steps"] + 1)
+    assert len(outcomes[0].history["epoch"]) == TRAIN.epochs
+
+
 def test_methods_see_the_same_batches_and_start_and_labels_nest_over_rates(backbone):
     members = [make_member(backbone, make_spec(name, rate)) for name in ("coop_ce", "joapr") for rate in (0.25, 0.5)]
     for epoch in range(3):
