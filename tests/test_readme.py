@@ -72,15 +72,17 @@ def reference():
 
 
 def test_the_table_of_the_reference_results(reference):
-    """Mean accuracy in and out of domain, clean and at 50 and 75 % noise."""
-    rows = [line.strip("| ").split(" | ") for line in README.splitlines() if line.count("|") == 8 and "--" not in line]
-    shown = {label: [float(number) for number in numbers] for label, *numbers in rows[1:]}
+    """Mean accuracy in and out of domain, clean and at 50 and 75 % noise; and the median seconds of a run's share of its stack."""
+    rows = [line.strip("| ").split(" | ") for line in README.splitlines() if line.count("|") == 9 and "--" not in line]
+    shown = {label: [float(number) for number in numbers] for label, *numbers, _ in rows[1:]}
     means = [
         cells.wide(cells.at(reference.groups[domain].runs, "symmetric" if rate else "clean", rate)).mean().round(1)
         for domain in ("in", "out")
         for rate in (0.0, 0.5, 0.75)
     ]
     assert shown == {label: [mean[label] for mean in means] for label in reference.labels}
+    seconds = reference.runs[reference.runs["trained"]].groupby("label")["wall_seconds"].median().map("{:.1f}".format)
+    assert {label: cost for label, *_, cost in rows[1:] if cost != "–"} == seconds.to_dict()
 
 
 def test_the_answers_of_the_reference_results():
@@ -117,6 +119,31 @@ def test_methods_at_their_own_step_sizes():
         assert [f"{method}, {place}", *(f"{mean:.1f}" for mean in row)] in rows_of_text()
         assert (row.idxmax() in row.index[1:-1]) is ((domain, method) != ("in", "CoOp"))
     assert means.loc[[("out", "DSPT"), ("out", "PromptMAE")]].idxmax(axis=1).tolist() == [0.128, 0.128]
+
+
+def test_the_table_and_the_findings_of_the_whole_roster():
+    groups = analyse(RESULTS / "roster", Choices(control="dspt", group="domain")).groups
+    shown = {row[0]: row[1:] for row in rows_of_text() if len(row) == 5 and row[0] in groups["in"].labels}
+    assert set(shown) == set(groups["in"].labels)
+    for place, part in enumerate(groups.values()):
+        for label, score in part.scores.mean().items():
+            row = part.versus.reindex([label]).iloc[0]
+            claim = f", {row['claim']}" if row["claim"] in {"better", "worse"} else ""
+            against_dspt = "–" if pd.isna(row["difference"]) else f"{row['difference']:+.1f}{claim}"
+            assert shown[label][2 * place : 2 * place + 2] == [f"{score:.1f}", against_dspt]
+    inside, outside = (part.versus for part in groups.values())
+    assert (inside["claim"] != "better").all()
+    assert ((inside["claim"] == "worse").sum(), (outside["claim"] == "better").sum()) == (16, 10)
+    near = inside["difference"].abs() < 0.5
+    assert near.drop("Zero-shot CLIP").sum() == 19
+    zero_shot = float(groups["in"].zero_shot.mean())
+    means = groups["in"].scores.mean()
+    assert (means[near[near].index] - zero_shot).abs().max() < 0.6
+    softened = ["Label smoothing", "Mixup", "Soft bootstrapping", "SAT", "SELC"]
+    assert (means[softened] - means["CoOp"]).between(-5, 2).all()
+    assert f"({len(means) - 2} more rows, 50 % noise)" in README
+    free = (inside["p_equivalent"] > 0.95) & (outside["claim"] == "better")
+    assert sorted(free[free].index) == ["DSPT-T", "JS"]
 
 
 def test_the_table_of_what_is_tuned():
