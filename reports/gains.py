@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from reports import cells
 from reports.statistics import Floats, mean_interval, t_reach
@@ -42,8 +43,7 @@ def gains_of(runs: pd.DataFrame, protocol: str, order: list[str]) -> Gains:
 
 def interquartile_mean(values: Floats) -> Floats:
     """Mean of the middle half along the last axis."""
-    cut = values.shape[-1] // 4
-    return np.asarray(np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1))
+    return np.asarray(stats.trim_mean(values, 0.25, axis=-1), dtype=float)
 
 
 def rerunning(points: Floats) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import special  # scipy.stats would take a second to import
+from scipy import stats
 
 from bench.errors import BenchError
 from reports.wording import counted
@@ -45,27 +45,20 @@ def friedman(scores: Floats) -> Friedman:
     n, k = scores.shape
     if k < 3 or n < 2:
         raise BenchError(f"Friedman's test needs at least 3 methods and 2 datasets; there are {k} and {n}.")
-    ranks, df = ranked(-scores), (k - 1, (k - 1) * (n - 1))
-    means, middle = ranks.mean(axis=0), (k + 1) / 2
-    spread = float(((ranks - middle) ** 2).sum())
-    if not spread:  # all tied: no evidence
-        return Friedman(0.0, df, 1.0, means)
-    chi = (k - 1) * n**2 * float(((means - middle) ** 2).sum()) / spread
+    ranks = stats.rankdata(-scores, axis=1).mean(axis=0)
+    if (scores == scores[:, :1]).all():  # all tied: no evidence, and scipy divides by zero
+        return Friedman(0.0, (k - 1, (k - 1) * (n - 1)), 1.0, ranks)
+    chi = float(stats.friedmanchisquare(*scores.T).statistic)
     room = n * (k - 1) - chi
-    statistic = np.inf if room <= 1e-9 else (n - 1) * chi / room
-    return Friedman(float(statistic), df, float(special.fdtrc(*df, statistic)), means)
-
-
-def ranked(values: Floats) -> Floats:
-    """Ranks from 1 along the last axis, those of ties at their mean."""
-    one, other = values[..., :, None], values[..., None, :]
-    return np.asarray((one > other).sum(axis=-1) + ((one == other).sum(axis=-1) + 1) / 2)
+    df = (k - 1, (k - 1) * (n - 1))
+    statistic = np.inf if room <= 1e-12 else (n - 1) * chi / room
+    return Friedman(float(statistic), df, float(stats.f.sf(statistic, *df)), ranks)
 
 
 def signed_ranks(differences: Floats) -> tuple[Floats, Floats]:
     """Pratt's signed ranks: zeros are ranked, then dropped. Returns the ranks [m] and signs [m] of the m non-zero differences."""
     differences = np.round(np.asarray(differences, dtype=float), ROUND)
-    ranks, nonzero = ranked(np.abs(differences)), differences != 0
+    ranks, nonzero = stats.rankdata(np.abs(differences)), differences != 0
     return ranks[nonzero], np.sign(differences[nonzero])
 
 
@@ -196,7 +189,7 @@ def difference_p(first: Floats, second: Floats, shared: Shared) -> float:
     of_datasets, of_seeds = d.var(ddof=1) / n, common / s
     spread = of_datasets + of_seeds
     freedom = spread**2 / (of_datasets**2 / (n - 1) + of_seeds**2 / df)
-    return max(p, float(2 * special.stdtr(freedom, -abs(d.mean()) / np.sqrt(spread))))
+    return max(p, float(2 * stats.t.sf(abs(d.mean()) / np.sqrt(spread), freedom)))
 
 
 def claim(p: float, ranks_p: float, differences: Floats) -> Claim:
@@ -217,7 +210,7 @@ def claim(p: float, ranks_p: float, differences: Floats) -> Claim:
 
 def t_reach(draws: ArrayLike) -> Floats:
     """Standard errors that Student's 95 % interval of a mean of so many draws, two or more, reaches to either side."""
-    return np.asarray(special.stdtrit(np.asarray(draws, dtype=float) - 1, 0.975))
+    return np.asarray(stats.t.ppf(0.975, np.asarray(draws, dtype=float) - 1))
 
 
 def mean_interval(differences: Floats, seed: int = 0, resamples: int = 1_999) -> tuple[float, float]:
@@ -290,23 +283,8 @@ def all_pairs(scores: pd.DataFrame) -> pd.DataFrame:
 
 def nemenyi_distance(methods: int, datasets: int, alpha: float = ALPHA) -> float:
     """The critical difference of mean ranks (Nemenyi; Demšar 2006, eq. 2-6): q / √2 · √(k (k + 1) / 6 n)."""
-    q = studentized_range(alpha, methods) / np.sqrt(2)
+    q = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * datasets)))
-
-
-def studentized_range(alpha: float, methods: int) -> float:
-    """What the range of k standard normal draws exceeds with probability alpha.
-
-    P(range ≤ q) = k ∫ φ(z) (Φ(z + q) - Φ(z))^(k - 1) dz over the smallest draw z, found by bisection.
-    """
-    z = np.linspace(-9, 9, 1_801)
-    density, below = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), special.ndtr(z)
-    low, high = 0.0, 20.0
-    for _ in range(50):
-        q = (low + high) / 2
-        within = methods * np.trapezoid(density * (special.ndtr(z + q) - below) ** (methods - 1), z)
-        low, high = (q, high) if within < 1 - alpha else (low, q)
-    return high
 
 
 def marked(scores: pd.DataFrame) -> tuple[str, set[str]]:

@@ -5,9 +5,7 @@ import shutil
 
 import open_clip
 import pytest
-import tokenizers
 import torch
-import transformers
 import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -25,6 +23,7 @@ from bench.spec import TrainSpec
 from tests.prepare.extracting import extract
 from tests.prepare.hub import Hub
 
+tokenizers, transformers = (pytest.importorskip(name, reason="pip install '.[hf]'") for name in ("tokenizers", "transformers"))
 WORDS = TrainSpec(ctx_init="words", ctx_words="a photo of a", n_ctx=0)
 NAMES = ["cat", "sea lion", "sea horse", "sea"]
 KNOWN = ["a", "photo", "of", "cat", "dog", "sea", "lion", "horse", "x", ".", "red", "fox", "blue", "whale", "green", "frog"]
@@ -86,7 +85,8 @@ def test_text_features_are_encode_texts(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["SigLIP2", "CLIPA"])
-def test_from_images_to_runs(kind, home, class_folders):
+def test_from_images_to_runs(kind, home, class_folders, monkeypatch):
+    monkeypatch.chdir(home)
     model = folder_of(home, kind)
     (home / "g.toml").write_text(
         'name = "g"\npreset = "demo"\nmethods = ["zero_shot", "coop_ce"]\ndatasets = ["animals"]\nbackbones = ["tiny"]\n'
@@ -96,7 +96,7 @@ def test_from_images_to_runs(kind, home, class_folders):
     app = typer.Typer()
     commands.register(app)
     for words in (["plan", "g.toml"], ["run", "g.toml", "--out", "results"]):
-        result = CliRunner().invoke(app, [word if "." not in word else str(home / word) for word in words])
+        result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, (result.output, result.exception)
     assert set(load("results").frame["method"]) == {"zero_shot", "coop_ce"}
 
