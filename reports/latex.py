@@ -37,6 +37,7 @@ SIUNITX = (
 )
 
 
+@cache  # the same labels and numbers stand in many tables
 def text(words: str) -> str:
     """Text with LaTeX's special characters escaped, true minus signs and quotes; what the fonts lack becomes a question mark."""
     quoted = re.sub(r'"([^"]*)"', "“\\1”", MINUS.sub("−", words))
