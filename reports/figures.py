@@ -144,6 +144,8 @@ def lines(ax: Axes, mean: pd.DataFrame, front: Sequence[str], looks: dict[str, S
             gaps.T.ravel(),
             color=GREY,
             lw=0.5,
+            marker="." if len(others) == 1 else "",  # a single rate makes no line
+            ms=3,
             zorder=1,
         )
     for label in front:
@@ -161,7 +163,7 @@ def noise_curves(analysis: Analysis, protocol: str, looks: dict[str, Style], wid
     (ax,) = panels(1, width, min(2.6, 0.62 * width), handles(front, looks, mean.shape[1] > len(front), zero_shot=True),
                    f"{protocol} noise, % of labels", "accuracy, %")  # fmt: skip
     lines(ax, mean, front, looks, std)
-    _zero_shot(ax, mean.index, float(analysis.zero_shot.mean()))
+    _zero_shot(ax, float(analysis.zero_shot.mean()))
     _rates(ax, cells.of_protocol(analysis.runs, protocol))
     caption = (
         f"Accuracy against {protocol} noise, mean over {counted(len(analysis.datasets), 'dataset')}; bands: ± 1 standard "
@@ -181,7 +183,7 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
     table = runs.groupby(["dataset", "rate", "label"])["accuracy"].agg(["mean", "std"]).unstack("label")  # noqa: PD010 - nothing is aggregated
     for ax, dataset in zip(axes, analysis.datasets, strict=True):
         lines(ax, table["mean"].loc[dataset], front, looks, table["std"].loc[dataset] if len(axes) <= MOST else None)
-        _zero_shot(ax, table.index.unique("rate"), float(analysis.zero_shot[dataset]))
+        _zero_shot(ax, float(analysis.zero_shot[dataset]))
         ax.set_title(fitting(dataset.replace("_", " "), ax), pad=3)
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
@@ -205,9 +207,10 @@ def _grey(count: int) -> str:
     return f" Grey: {counted(count, 'other method')}." if count > 0 else ""
 
 
-def _zero_shot(ax: Axes, rates: "pd.Index[float]", accuracy: float) -> None:
-    if np.isfinite(accuracy):  # a line of two points: `axhline` scales the axes anew, which takes longer than all else
-        ax.plot([rates.min(), rates.max()], [accuracy] * 2, color=SOFT, ls="--", lw=1, zorder=1.5)
+def _zero_shot(ax: Axes, accuracy: float) -> None:
+    """Across the panel, as `axhline`, which scales the axes anew at each call, and that takes longer than all else."""
+    if np.isfinite(accuracy):
+        ax.plot([0, 1], [accuracy] * 2, color=SOFT, ls="--", lw=1, zorder=1.5, transform=ax.get_yaxis_transform())
 
 
 def _rates(ax: Axes, runs: pd.DataFrame) -> None:

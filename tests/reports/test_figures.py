@@ -115,6 +115,22 @@ def test_no_labels_overlap_or_leave_the_figure_with_25_methods(many, width):
     assert names == ["noise_symmetric", "noise_pairflip", "datasets_symmetric", *whole, *training_]
 
 
+def test_one_rate_still_shows_zero_shot_and_the_grey_methods(sim):
+    """Lines between rates there are none: zero-shot crosses the panel, and who is not highlighted is a dot."""
+    analysis = analyse(sim.simulate(14, 6, 2, noise=(("symmetric", 0.5),)))
+    looks = report.looks_of(analysis)
+    for drawing in (
+        figures.noise_curves(analysis, "symmetric", looks, 5.5),
+        figures.noise_by_dataset(analysis, "symmetric", looks, 5.5),
+    ):
+        ax = drawing.figure.axes[0]
+        (zero_shot,) = [line for line in ax.get_lines() if line.get_color() == style.SOFT]
+        reach = zero_shot.get_window_extent().width
+        assert reach == pytest.approx(ax.bbox.width, rel=0.01)
+        (grey,) = [line for line in ax.get_lines() if line.get_color() == style.GREY]
+        assert grey.get_marker() == "."
+
+
 def test_noise_curves_draw_the_means_and_the_zero_shot_line(sim):
     frame = sim.simulate(3, 5, 2)
     analysis = analyse(frame)
