@@ -208,9 +208,15 @@ class Member:
         return {name: [row.get(name) for row in self.epochs] for name in names}
 
     def evaluate(self, epoch: int, leaf: Tensor) -> None:
-        """Measure the run after an epoch."""
+        """Measure the run after an epoch.
+
+        Raises:
+            NotFiniteError: It has no finite scores.
+        """
         assert self.spec.train is not None
         test, train = (self.scores(leaf, images) for images in (self.test, self.arrays.clean_view(self.data)))
+        if not test.isfinite().all():  # what was learned is finite, but larger than its products can be
+            raise NotFiniteError(f"the scores of the test images are not finite after epoch {epoch}")
         row = {
             "epoch": epoch,
             "lr": learning_rate(self.spec.train, epoch),

@@ -115,6 +115,16 @@ def test_a_failing_run_leaves_and_the_others_go_on(backbone, how):
         np.testing.assert_allclose(outcome.context, alone.context, atol=1e-4)
 
 
+def test_scores_that_are_not_finite_end_the_run_in_those_words(backbone):
+    """As where weights have grown until their products overflow, though the loss of the last batch was finite."""
+    bad, good = (make_member(backbone, make_spec("coop_ce")) for _ in range(2))
+    scores = bad.method.scores
+    bad.method.scores = lambda *args: scores(*args) * float("nan")
+    failed, outcome = train(backbone, bad, good)
+    assert failed.error.startswith("NotFiniteError: the scores of the test images are not finite after epoch 0")
+    assert outcome.status == "done"
+
+
 def test_an_in_place_edit_stays_in_its_run(backbone):
     bad = make_member(backbone, make_spec("coop_ce"))
     bad.method = Failing("edit")
