@@ -1,9 +1,12 @@
 """A user's runs beside the numbers in print, setting by setting, and what in the protocols may explain a gap."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError
+from bench.spec import TrainSpec
 from reports import cells, statistics
 from reports.tables import Entry, Table
 from reports.wording import value
@@ -47,7 +50,7 @@ def beside_print(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _differs(row: "pd.Series") -> str:
-    """What in the protocols differs between a run and a number in print, as far as print says."""
+    """What in the protocols differs between a run and a number in print, and from CoOp's, which papers take."""
     found = []
     if not row["epochs_printed"]:
         found.append(f"epochs: {row['epochs']}, not printed")
@@ -59,6 +62,9 @@ def _differs(row: "pd.Series") -> str:
         found.append(f"noise: {row['noise']}, in print {row['noise_printed']}")
     if row["tunes"] != "prompt":
         found.append(f"tunes: {row['tunes']}, in print a prompt")
+    usual = TrainSpec().model_dump()  # what the papers take from CoOp (`bench.presets`): start, learning rate, …
+    own = json.loads(row["train"] or "{}")
+    found += [f"{name}: {own[name]}, CoOp's {usual[name]}" for name in own if name != "epochs" and own[name] != usual[name]]
     return "; ".join(found) or "nothing that print states"
 
 

@@ -17,6 +17,7 @@ from bench.results.exchange import import_published
 from bench.results.frame import load
 from bench.results.store import Store
 from bench.runner.record import build_record
+from bench.spec import TrainSpec
 from reports import reproduction, statistics
 from reports.render import terminal
 
@@ -60,7 +61,14 @@ def test_one_seed_has_no_interval_and_protocols_stay_apart():
     found = reproduction.beside_print(pd.concat([own, printed(61.0, epochs=50)])).set_index("seeds")
     assert found["difference"].to_dict() == {1: -1.0, 2: 9.5}
     assert np.isnan(found.loc[1, "low"])
-    assert set(found["differs"]) == {"nothing that print states"}
+    assert found["differs"].to_dict() == {1: "nothing that print states", 2: "lr: 0.1, CoOp's 0.002"}
+
+
+def test_the_start_is_a_suspect():
+    train = TrainSpec(epochs=50, ctx_init="template", n_ctx=0).model_dump_json()
+    own = runs(60.0, noise="symmetric", views=50, train=train)
+    (differs,) = reproduction.beside_print(pd.concat([own, printed(61.0, epochs=50)]))["differs"]
+    assert differs == "ctx_init: template, CoOp's random; n_ctx: 0, CoOp's 16"
 
 
 @pytest.mark.parametrize(
