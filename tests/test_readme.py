@@ -180,7 +180,7 @@ def test_methods_at_their_own_step_sizes_on_clean_labels():
         assert (row.idxmax() in row.index[1:-1]) is ((domain, method) not in {("in", "CoOp"), ("in", "SCE")})
 
 
-@pytest.mark.parametrize(("rate", "prompts"), [(0.5, "learning-rates")])
+@pytest.mark.parametrize(("rate", "prompts"), [(0.5, "learning-rates"), (0.0, "learning-rates-clean")])
 def test_the_tables_of_what_is_tuned(rate, prompts):
     frame = pd.concat([load(RESULTS / name).frame for name in ("adapters", prompts)], ignore_index=True)
     frame = frame[frame["rate"] == rate]
@@ -199,6 +199,13 @@ def test_the_tables_of_what_is_tuned(rate, prompts):
         lost = means.loc["in"].loc[["prompt", *weights]].eval("DSPT - CoOp")
         assert lost.between(22.5, 24).all()
         assert (means.loc["in"].loc[["clip_adapter", "tip_adapter"], losses] > 76.4).all(axis=None)
+    else:
+        kept = means.loc["in", losses].drop("linear_probe") - means.loc[("in", "prompt"), "Zero-shot CLIP"]
+        assert kept.abs().max(axis=None) < 2
+        assert means.loc["out"].loc[weights, ["CoOp", "SCE"]].round().eq(57).all(axis=None)
+        assert round(means.loc[("out", "prompt"), losses].max()) == 43
+        lost = means.loc["out"].loc[weights].eval("CoOp - DSPT")
+        assert lost.round().eq(11).all()
 
 
 def test_the_order_in_print_and_here():

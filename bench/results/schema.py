@@ -4,6 +4,7 @@ The engine measures what is declared here (anything else is an error at once), t
 schema are made from it. A new column is one line; rows stored before it get its `absent` value.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,6 +31,7 @@ class Column:
 
 PERCENT, SHARE = (0.0, 100.0), (0.0, 1.0)
 ANY = (0.0, 2.0**63)  # what the stored integers hold
+FINITE = (0.0, sys.float_info.max)  # a diverged run's divergence from zero-shot is 1e34
 
 COLUMNS = (
     Column("run_id", str, "record", "the cell and the versions of what computed it"),
@@ -62,7 +64,7 @@ COLUMNS = (
     Column("engine_version", int, "spec", "version of the engine", 0),
     Column("rate", float, "spec", "the share of labels that the protocol was asked to make wrong", 0.0, SHARE),
     Column("realised_rate", float, "metric", "the share of labels that are wrong", None, SHARE),
-    Column("lr", float, "spec", "learning rate", None, ANY),
+    Column("lr", float, "spec", "learning rate", None, FINITE),
     Column("accuracy", float, "metric", "test accuracy after the last epoch", None, PERCENT),
     Column("zero_shot", float, "metric", "test accuracy of the card's template", None, PERCENT),
     Column("ece", float, "metric", "expected calibration error on the test images", None, PERCENT),
@@ -73,8 +75,8 @@ COLUMNS = (
     Column("belief_precision", float, "last epoch", "how many of those believed clean are clean", None, PERCENT),
     Column("belief_recall", float, "last epoch", "how many of the clean are believed clean", None, PERCENT),
     Column("belief_auroc", float, "last epoch", "how well the belief ranks clean before mislabelled", None, PERCENT),
-    Column("wall_seconds", float, "metric", "seconds of training, the run's share of its stack's", None, ANY),
-    Column("steps_per_second", float, "metric", "steps by wall_seconds", None, ANY),
+    Column("wall_seconds", float, "metric", "seconds of training, the run's share of its stack's", None, FINITE),
+    Column("steps_per_second", float, "metric", "steps by wall_seconds", None, FINITE),
     Column("identifiable", bool, "record", "whether the true class is still the most frequent among the given labels"),
     Column("trained", bool, "spec", "whether anything is learned from the shots; taken for granted of published numbers"),
     Column("method_title", str, "record", "the method's name as papers write it"),
@@ -82,7 +84,7 @@ COLUMNS = (
     Column("citation", str, "record", "where a published number is from", ""),
     Column("start", float, "metric", "test accuracy before the first step", None, PERCENT),
     Column("zero_shot_agreement", float, "metric", "test images that get the class that the card's template gives", None, PERCENT),
-    Column("zero_shot_kl", float, "metric", "mean KL divergence from the template's class probabilities, in nats", None, ANY),
+    Column("zero_shot_kl", float, "metric", "mean KL divergence from the template's class probabilities, in nats", None, FINITE),
     Column("record", str, "record", "digest of the record that the row was made from", "", in_frame=False),
     Column("history", str, "record", "what was measured after epochs, as JSON: a list per name of HISTORY", "{}", in_frame=False),
     Column("environment", str, "record", "the machine and libraries, as JSON", "{}", in_frame=False),

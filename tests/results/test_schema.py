@@ -97,3 +97,11 @@ def test_what_is_copied_from_the_last_epoch_is_in_the_history_too():
 def test_the_page_of_columns_is_current():
     text = (Path(__file__).parents[2] / "results" / "COLUMNS.md").read_text(encoding="utf-8")
     assert text == page(), "python -m bench.results.columns > results/COLUMNS.md"
+
+
+def test_what_a_diverged_run_measures_can_be_read_again():
+    """Its divergence from zero-shot was 6e34, stored, and then taken for damage."""
+    row = dict.fromkeys((column.name for column in schema.COLUMNS), None)
+    schema.check_row(row | {"zero_shot_kl": 6.2e34})
+    with pytest.raises(ValueError, match="zero_shot_kl = inf is outside"):
+        schema.check_row(row | {"zero_shot_kl": float("inf")})
