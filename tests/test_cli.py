@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench import __version__
+from bench import __version__, cli
 from bench.cli import as_told
 from bench.output import csv_cell
 from bench.spec import RunSpec
@@ -143,3 +143,14 @@ def test_every_error_is_a_sentence_and_a_code(error, code, says):
 
 def test_no_cell_of_a_csv_file_is_a_formula():
     assert [csv_cell(text) for text in ("=1+1", "+x", "-x", "@x", "gce", "")] == ["'=1+1", "'+x", "'-x", "'@x", "gce", ""]
+
+
+def test_commands_are_registered_once_however_often_main_is_called(monkeypatch, capsys):
+    """They were added anew at each call, so that every call of a long-lived process took longer than the one before."""
+    monkeypatch.setattr(sys, "argv", ["bench", "--version"])
+    counts = []
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            cli.main()
+        counts.append((len(cli.app.registered_commands), len(cli.app.registered_groups)))
+    assert counts[0] == counts[1] == counts[2] != (0, 0)
