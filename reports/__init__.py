@@ -12,8 +12,9 @@ except ModuleNotFoundError as error:
 
     said = f"Python takes {bench.__file__ or list(bench.__path__)} for this project's package 'bench'; rename that module."
     raise ImportError(said) from None
-from reports.analysis import Choices, analyse
+from reports.analysis import analyse
 from reports.board import leaderboard
+from reports.choices import Choices
 from reports.comparison import compare
 from reports.premise import answers
 from reports.sentences import headline

@@ -1,72 +1,23 @@
 """One pass over a frame: everything the tables, figures and sentences of a report are made of."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
-import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
 from bench.results.frame import COLUMNS, Results, load
 from reports import bayes, cells, labels, statistics
-from reports.completeness import AllowMissing, complete
-from reports.selection import Selector, select
+from reports.choices import CONTROL, Choices, with_options
+from reports.completeness import complete
+from reports.selection import select
 from reports.wording import counted, listed
 
-CONTROL = "coop_ce"  # a registered name, as is this one
-ZERO_SHOT = "zero_shot"
+ZERO_SHOT = "zero_shot"  # a registered name
 Source = str | Path | Results | pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a user may choose. The defaults are fixed beforehand, so that nobody tunes them on the outcome."""
-
-    control: str = CONTROL
-    noise: str = ""  # the protocol that ranks; "" is symmetric, or the only one there is
-    margin: float = 0.5  # points: the region of practical equivalence, and what a win on one dataset must exceed
-    allow_missing: AllowMissing = ""
-    select: Selector = ""
-    with_oracles: bool = False
-    where: Mapping[str, Sequence[str]] = field(default_factory=dict)  # column -> the values to keep
-    names: Mapping[str, str] = field(default_factory=dict)  # method or label -> name to show
-    methods: Sequence[str] = ()  # only these, shown in this order; () is all, best first
-    mixed: Sequence[str] = ()  # training keys in which methods may differ
-    group: str = ""  # a column that is constant on a dataset, e.g. "domain": its values get numbers of their own
-
-    def __post_init__(self) -> None:
-        for option, given, known in (
-            ("--allow-missing", self.allow_missing, get_args(AllowMissing)),
-            ("--select", self.select, get_args(Selector)),
-        ):
-            if given not in known:
-                raise BenchError(f"{option} cannot be '{given}'.", nearest(str(given), filter(None, known)))
-        _check_names(self)
-        if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not 0 <= self.margin < np.inf:
-            raise BenchError(f"--margin {self.margin} is not a number of points from 0 up.")
-
-
-def _check_names(choices: Choices) -> None:
-    if not isinstance(choices.with_oracles, bool):
-        raise BenchError(f"--with-oracles is True or False, not {choices.with_oracles!r}.")
-    for option in ("control", "noise", "group"):
-        if not isinstance(given := getattr(choices, option), str):
-            raise BenchError(f"--{option} needs a text, not {given!r}.")
-    for option in ("methods", "mixed"):
-        names = getattr(choices, option)
-        if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-            raise BenchError(f"--{option} needs a list of names, not {names!r}.", "For instance ['coop_ce', 'gce'].")
-    where, names = choices.where, choices.names
-    if not isinstance(where, Mapping) or not all(isinstance(column, str) for column in where):
-        raise BenchError(f"--where needs a mapping, not {where!r}.", "For instance {'domain': ['in']}.")
-    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
-        raise BenchError(f"--name needs a mapping of names, not {names!r}.", "For instance {'coop_ce': 'CoOp'}.")
-    if empty := [name for name, wanted in names.items() if not wanted.strip()]:
-        raise BenchError(f"--name {empty[0]}= gives no name.", f"For instance --name {empty[0]}=mine.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +48,11 @@ class Analysis:
         """Zero-shot accuracy per dataset, percent; it is a column of every run, so it needs no run of its own."""
         return self.runs.groupby("dataset")["zero_shot"].first()
 
+    @property
+    def mean_zero_shot(self) -> float:
+        """Its mean over the datasets that count; NaN where it is unknown on one of them."""
+        return float(self.zero_shot.mean(skipna=False))
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """What is known of every label of `every`: key, method, trained, oracle."""
@@ -123,6 +79,10 @@ class Analysis:
         """All labels in the order to show: the user's, or the ranking's."""
         wanted = [label for name in self.choices.methods for label in labels.matching(self.rows.reset_index(), name, "--methods")]
         return [label for label in dict.fromkeys(wanted) if label in self.labels] or self.labels
+
+    def _repr_html_(self) -> str:
+        """The scores, for notebooks."""
+        return str(self.scores.to_html(float_format="{:.1f}".format))
 
 
 def frame_of(results: Source) -> pd.DataFrame:
@@ -202,7 +162,7 @@ def analyse(results: Source, choices: Choices | None = None) -> Analysis:
     Raises:
         BenchError: What is there cannot be compared, or is incomplete (exit code 4).
     """
-    choices = choices or Choices()
+    choices = with_options(choices, {})
     frame = cells.where(frame_of(results), choices.where)
     if choices.select:
         frame = select(frame, choices.select, partial=bool(choices.allow_missing))
@@ -281,10 +241,19 @@ def _failures(failed: pd.DataFrame) -> list[str]:
 
 def _notes(runs: pd.DataFrame, protocol: str) -> list[str]:
     notes = []
-    hidden = runs[~runs["identifiable"]][["noise", "rate"]].drop_duplicates()
-    if len(hidden):
-        shown = ", ".join(f"{noise} {rate:g}" for noise, rate in hidden.itertuples(index=False))
-        notes.append(f"at {shown} the true class is not the most likely label on some datasets: no part of the score there")
+    counted_rows = cells.scored(runs, protocol)
+    for where, rows in (
+        ("no part of the score", runs.drop(counted_rows.index)),
+        ("the score counts it, as all is so", counted_rows),
+    ):
+        hidden = rows[~rows["identifiable"]][["noise", "rate"]].drop_duplicates()
+        if len(hidden):
+            shown = listed([cells.setting_name(noise, rate) for noise, rate in hidden.itertuples(index=False)])
+            notes.append(f"at {shown} the true class is not the most likely label on some datasets: {where} there")
+    unknown = runs.groupby("dataset")["zero_shot"].first().isna()
+    if unknown.any():
+        names = listed(list(unknown.index[unknown]))
+        notes.append(f"zero-shot accuracy is unknown on {names}, so means of it and of gains over it are left out")
     for column in ("method_version", "engine_version"):
         found = runs.groupby("label")[column].nunique()
         if (found > 1).any():

@@ -1,7 +1,7 @@
 """The leaderboard: one row per method, one object per column."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.errors import BenchError, nearest
 from reports import cells
-from reports.analysis import Analysis, Choices, Source, analyse
+from reports.analysis import Analysis, Source, analyse
+from reports.choices import Choices, with_options
 from reports.tables import Entry, Table, remarks, score_rule
 from reports.wording import MISSING, counted, p_text, span, value
 
@@ -76,21 +77,6 @@ def leaderboard(results: Source, choices: Choices | None = None, **options: Any)
     return leaderboard_numbers(analyse(results, with_options(choices, options)))
 
 
-def with_options(choices: Choices | None, options: dict[str, Any]) -> Choices:
-    """Choices with some fields replaced.
-
-    Raises:
-        BenchError: There is no such field.
-    """
-    choices = Choices() if choices is None else choices
-    if not isinstance(choices, Choices):
-        raise BenchError(f"choices cannot be of type {type(choices).__name__}.", "Give `Choices(…)`, or options by name.")
-    for name in options:
-        if name not in Choices.__dataclass_fields__:
-            raise BenchError(f"there is no option '{name}'.", nearest(name, Choices.__dataclass_fields__))
-    return replace(choices, **options)
-
-
 def checked_columns(text: str) -> tuple[str, ...]:
     """The leaderboard's columns from a comma-separated list; "" is all.
 
@@ -118,9 +104,9 @@ def leaderboard_table(analysis: Analysis, names: Sequence[str] = ()) -> Table:
     columns = _columns(numbers, names)
     rows = [(str(label), [Entry(column.text(row)) for column in columns]) for label, row in numbers.iterrows()]
     facts = {"score": score_rule(analysis), "margin": f"{analysis.choices.margin:g}", "control": analysis.control}
-    said = [column.caption.format(**facts) for column in columns if column.caption]
+    said = [column.caption.format(**facts) for column in columns if numbers[column.fields[0]].notna().any()]
     mean = f"Means over {counted(len(analysis.datasets), 'dataset')}, percent."
-    caption = " ".join([mean, *said]) + remarks(analysis)
+    caption = " ".join([mean, *filter(None, said)]) + remarks(analysis)
     return Table("leaderboard", "Leaderboard", caption, [column.name for column in columns], rows, numbers)
 
 
@@ -130,9 +116,10 @@ def leaderboard_numbers(analysis: Analysis) -> pd.DataFrame:
     frame = pd.DataFrame({"rank": pd.Series(range(1, len(analysis.ranked) + 1), analysis.ranked, dtype=float)}, labels)
     frame["score"] = analysis.scores.mean()
     frame["clean"] = np.nan if analysis.clean is None else analysis.clean.mean()
-    frame["gain_over_zero_shot"] = analysis.scores.sub(analysis.zero_shot, axis=0).mean()
+    frame["gain_over_zero_shot"] = analysis.scores.sub(analysis.zero_shot, axis=0).mean(skipna=False)
     trained = runs[runs["trained"]].groupby("label")
-    measured = trained[["start", "zero_shot_agreement"]].mean().join(trained[["steps", "wall_seconds"]].median())
+    averaged = trained[["start", "zero_shot_agreement"]].mean(skipna=False)  # a mean over some of the datasets compares with none
+    measured = averaged.join(trained[["steps", "wall_seconds"]].median())
     frame = frame.join(analysis.versus).join(measured).reindex(labels)
     known = dict.fromkeys(name for column in LEADERBOARD for name in column.fields)
     return frame.reindex(columns=[*known, "p", "claim"]).rename_axis("method")

@@ -15,6 +15,12 @@ from reports import labels
 from reports.wording import counted
 
 CELL = ["label", "dataset", "noise", "rate", "seed"]
+# What runs that are compared must share, and what is said where they do not.
+PAIRED = {
+    "noise_digest": "other shots or other labels of them",
+    "num_test": "other test images",
+    "zero_shot": "another zero-shot accuracy",
+}
 FEW = 12  # values of a setting; a measurement has more
 # The columns that say how a run was trained.
 OF_TRAINING = ("noise", "rate", "shots", "views", "seed", "epochs", "lr", "preset", "train")
@@ -125,13 +131,10 @@ def _one_setting(runs: pd.DataFrame) -> None:
 
 def _one_pairing(runs: pd.DataFrame) -> None:
     """One choice of shots and labels (the digest is of both) at a dataset, noise setting and seed; one test set, one zero-shot."""
-    trained = runs[runs["trained"] & (runs["noise_digest"] != "")]
-    checks = (
-        (trained, ["dataset", "noise", "rate", "seed"], "noise_digest", "other shots or other labels of them"),
-        (runs[runs["num_test"] > 0], ["dataset"], "num_test", "other test images"),
-        (runs.assign(zero_shot=runs["zero_shot"].round(6)), ["dataset"], "zero_shot", "another zero-shot accuracy"),
-    )
-    for rows, keys, column, what in checks:
+    for column, what in PAIRED.items():
+        values = paired(runs, column)
+        rows = runs.assign(**{column: values})[values.notna()]
+        keys = ["dataset", "noise", "rate", "seed"] if column == "noise_digest" else ["dataset"]
         counts = rows.groupby(keys)[column].transform("nunique")
         if (counts > 1).any():
             group = rows[counts > 1].iloc[:1].merge(rows, on=keys, suffixes=("_", ""))
@@ -142,6 +145,14 @@ def _one_pairing(runs: pd.DataFrame) -> None:
                 f"{odd['seed']}) has {what} than run {other['run_id']} ('{other['label']}'): they cannot be compared.",
                 "Run them again from the same split and features, or choose with --where.",
             )
+
+
+def paired(runs: pd.DataFrame, column: str) -> pd.Series:
+    """A column of `PAIRED`, without what rounding does; missing where a run has none."""
+    values: pd.Series = runs[column]
+    if column == "zero_shot":
+        return values.round(6)
+    return values.where(runs["trained"] & (values != "") if column == "noise_digest" else values > 0)
 
 
 def settings(runs: pd.DataFrame) -> pd.DataFrame:

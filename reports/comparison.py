@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench.errors import BenchError
 from reports import bayes, cells, labels, statistics
-from reports.analysis import Choices, Source, frame_of
+from reports.analysis import Source, frame_of
+from reports.choices import Choices
 from reports.tables import Entry, Table
 from reports.wording import MISSING, counted, p_text, span, value
 
@@ -64,6 +65,7 @@ def compare(a: Source, b: Source, margin: float = 0.5, where: dict[str, list[str
     frames = [cells.where(frame_of(one), chosen).assign(side=side) for side, one in (("A", a), ("B", b))]
     runs = labels.labelled(pd.concat(frames, ignore_index=True))
     first, second = (cells.comparable(runs[runs["side"] == side]) for side in ("A", "B"))
+    first, second = (side.assign(**{name: cells.paired(side, name) for name in cells.PAIRED}) for side in (first, second))
     both = first.merge(second, on=cells.CELL, suffixes=("_a", "_b"))
     if both.empty:
         raise BenchError(
@@ -115,7 +117,7 @@ def _verdict(row: "pd.Series", margin: float) -> Verdict:
 
 
 def changes(both: pd.DataFrame) -> list[str]:
-    """What differs in the specification of equal cells: a line per column, old → new, and how many cells it concerns."""
+    """What differs in the specification and the data of equal cells: a line per column, and how many cells it concerns."""
     found = []
     for column in SPECIFICATION:
         left, right = both[f"{column}_a"], both[f"{column}_b"]
@@ -127,6 +129,10 @@ def changes(both: pd.DataFrame) -> list[str]:
             f"{column}: {_difference(column, old, new)} ({counted(count, 'cell')})" for (old, new), count in pairs.most_common(3)
         ]
         found += [f"{column}: {counted(len(pairs) - 3, 'further difference')}"] if len(pairs) > 3 else []
+    for column, what in cells.PAIRED.items():
+        left, right = both[f"{column}_a"], both[f"{column}_b"]
+        differs = (left != right) & left.notna() & right.notna()
+        found += [f"{column}: {what} ({counted(int(differs.sum()), 'cell')})"] if differs.any() else []
     return found
 
 

@@ -163,14 +163,14 @@ def noise_curves(analysis: Analysis, protocol: str, looks: dict[str, Style], wid
     (ax,) = panels(1, width, min(2.6, 0.62 * width), handles(front, looks, mean.shape[1] > len(front), zero_shot=True),
                    f"{protocol} noise, % of labels", "accuracy, %")  # fmt: skip
     lines(ax, mean, front, looks, std)
-    _zero_shot(ax, float(analysis.zero_shot.mean()))
+    _zero_shot(ax, analysis.mean_zero_shot)
     _rates(ax, cells.of_protocol(analysis.runs, protocol))
     caption = (
         f"Accuracy against {protocol} noise, mean over {counted(len(analysis.datasets), 'dataset')}; bands: ± 1 standard "
         f"deviation over "
         f"seeds; dashed: zero-shot.{_grey(mean.shape[1] - len(front))}"
     )
-    data = mean.join(std.add_suffix(" std")).assign(zero_shot=float(analysis.zero_shot.mean()))
+    data = mean.join(std.add_suffix(" std")).assign(zero_shot=analysis.mean_zero_shot)
     return Drawing(f"noise_{protocol}", caption, ax.figure, data)  # type: ignore[arg-type]  # no subfigure
 
 
@@ -187,7 +187,7 @@ def noise_by_dataset(analysis: Analysis, protocol: str, looks: dict[str, Style],
         ax.set_title(fitting(dataset.replace("_", " "), ax), pad=3)
     _rates(axes[0], runs)
     caption = f"Accuracy against {protocol} noise on each dataset, mean over seeds; dashed: zero-shot."
-    data = table["mean"].join(analysis.zero_shot, on="dataset")
+    data = table["mean"].join(table["std"].add_suffix(" std")).join(analysis.zero_shot, on="dataset")
     return Drawing(f"datasets_{protocol}", caption, axes[0].figure, data)  # type: ignore[arg-type]  # no subfigure
 
 

@@ -34,7 +34,7 @@ def labelled(frame: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.
     runs = runs.assign(
         status=runs["status"].where(~broken, "failed"),
         error=runs["error"].where(~broken, runs["accuracy"].map("its accuracy is {}".format)),
-        zero_shot=runs["zero_shot"].astype(float).where(np.isfinite(runs["zero_shot"].astype(float))),
+        zero_shot=runs["zero_shot"].astype(float).where(runs["zero_shot"].astype(float).between(0, 100)),
     )
     apart = _apart(runs)
     runs = runs.assign(key=runs["label"] + apart, label=_shown(runs, apart, names or {}))

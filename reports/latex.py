@@ -60,7 +60,7 @@ def _advance(character: str) -> float:
 @cache  # heads and labels stand in many tables
 def width(words: str) -> float:
     """Points that text takes at 8 pt."""
-    return sum(_advance(c if c.isascii() else "+") for c in MINUS.sub("−", words.replace(" ± ", "±"))) * WIDER
+    return sum(_advance(c if c.isascii() and c.isprintable() else "+") for c in MINUS.sub("−", words.replace(" ± ", "±"))) * WIDER
 
 
 class Format(NamedTuple):

@@ -181,7 +181,7 @@ def curves(analysis: Analysis, looks: dict[str, Style]) -> dict[str, Any]:
     table = runs.groupby(keys)["accuracy"].mean().unstack("rate").reindex(columns=rates)  # noqa: PD010 - nothing is aggregated
     numbers = {str(label): np.vstack([one.mean(), one.loc[analysis.datasets]]) for label, one in table.groupby(level=0)
                for one in [one.droplevel(0)]}  # fmt: skip
-    zero_shot = [float(analysis.zero_shot.mean()), *map(float, analysis.zero_shot[analysis.datasets])]
+    zero_shot = [analysis.mean_zero_shot, *map(float, analysis.zero_shot[analysis.datasets])]
     return {
         "datasets": ["mean over datasets", *analysis.datasets],
         "rates": rates,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import BenchError, nearest
-from reports import cells, statistics
+from reports import cells, choices, statistics
 from reports.analysis import Analysis
 from reports.tables import ORACLE_NOTE, TIED, UNIDENTIFIABLE, UNIDENTIFIABLE_NOTE, Entry, Table
 from reports.wording import counted, value
@@ -34,14 +34,15 @@ class Layout:
     text_width: float = 345.0  # points: of the lines of text that a table across all columns must fit
 
     def __post_init__(self) -> None:
-        if self.spread not in get_args(Spread):
-            raise BenchError(f"--spread cannot be '{self.spread}'.", nearest(str(self.spread), get_args(Spread)))
-        if not 0 <= self.digits <= 4:
-            raise BenchError(f"--digits {self.digits} is not between 0 and 4.")
-        if not 200 <= self.text_width <= 1000:
-            raise BenchError(
-                f"--text-width {self.text_width:g} is not between 200 and 1000 points.", "NeurIPS 397, CVPR 496, article 345."
-            )
+        choices.names("--datasets", self.datasets)
+        if isinstance(self.rates, str) or not isinstance(self.rates, Sequence):
+            raise BenchError(f"--rates needs a list of numbers, not {self.rates!r}.", "For instance [0, 0.25, 0.5].")
+        for rate in self.rates:
+            choices.number("--rates", rate, 0, 1, "a share from 0 to 1")
+        choices.one_of("--spread", self.spread, get_args(Spread))
+        choices.number("--digits", self.digits, 0, 4, "a whole number from 0 to 4", int)
+        widths = "NeurIPS 397, CVPR 496, article 345."
+        choices.number("--text-width", self.text_width, 200, 1000, "between 200 and 1000 points", hint=widths)
 
 
 def _spread(groups: Any, kind: Spread) -> dict[Any, float]:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bench.errors import BenchError, nearest
 from reports import bayes
-from reports.analysis import ZERO_SHOT, Analysis, Choices, Source, analyse
-from reports.board import with_options
+from reports.analysis import ZERO_SHOT, Analysis, Source, analyse
+from reports.choices import Choices, with_options
 from reports.sentences import noise_range
 from reports.wording import counted, p_equals, span, value
 
@@ -69,7 +69,7 @@ def _labels(analysis: Analysis, rivals: Sequence[str]) -> list[str]:
 
 
 def _place(part: Analysis, domain: str) -> str:
-    zero_shot = value(float(part.zero_shot.mean()))
+    zero_shot = value(part.mean_zero_shot)
     return f"{DOMAINS[domain]} ({counted(len(part.datasets), 'task')}, zero-shot {zero_shot} %)"
 
 
@@ -91,7 +91,7 @@ def _verdict(row: pd.Series) -> str:
 def learns(part: Analysis, domain: str) -> str:
     """What clean labels give over zero-shot, most first."""
     assert part.clean is not None
-    gains = part.clean.sub(part.zero_shot, axis=0).mean().loc[list(part.versus.index)].sort_values(ascending=False)
+    gains = part.clean.sub(part.zero_shot, axis=0).mean(skipna=False).loc[list(part.versus.index)].sort_values(ascending=False)
     words = [f"{label} {value(float(gain), signed=True)}" for label, gain in gains.items()]
     return f"{_place(part, domain)}, clean labels, points above zero-shot: {', '.join(words)}."
 

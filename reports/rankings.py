@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from reports import cells, labels, statistics
 from reports.analysis import Analysis
-from reports.figures import Drawing, foremost, handles, highlighted, inches, lines, panels, shortened
+from reports.figures import PAGE, Drawing, foremost, handles, highlighted, inches, lines, panels, shortened
 from reports.gains import gains_of, profiles
 from reports.style import GREY, SOFT, Style
 from reports.wording import counted, value
 
-COLUMN = 0.125  # inches: of a map, the narrowest that a name of 7 pt fits
+COLUMN, ROW = 0.125, 0.1  # inches: of a map, the narrowest that names of 7 pt fit
 
 
 def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
@@ -86,20 +86,23 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     top = max(1.0, float(np.ceil(np.nanquantile(np.abs(gain.to_numpy(dtype=float)), 0.9))))
     shown = [shortened(name.replace("_", " "), 22) for name in datasets]
     below = [shortened(label, 28) for label in others]
-    left, under, row = 0.1 + inches(shown), 0.15 + inches(below), 0.14
-    wide, tall, foot = width - left - 0.08, row * len(datasets), 0.42
-    blocks = np.array_split(np.arange(len(others)), -(-len(others) // max(1, int(wide / COLUMN))))  # below each other
-    high = foot + len(blocks) * (tall + under) + 0.05
+    left, under, foot = 0.1 + inches(shown), 0.15 + inches(below), 0.47
+    wide, tall = width - left - 0.08, min(0.14, max(ROW, (PAGE - foot - under) / len(datasets))) * len(datasets)
+    across, down = max(1, int(wide / COLUMN)), max(1, int((PAGE - foot) / (tall + under)))
+    fitting = np.arange(len(others))[: across * down]  # on a page
+    blocks = np.array_split(fitting, -(-len(fitting) // across))  # below each other
+    high = foot + len(blocks) * (tall + under)
     figure = Figure(figsize=(width, high))
     bar = figure.add_axes((left / width, 0.3 / high, wide / width, 0.08 / high))
     of_bar = {"orientation": "horizontal", "extend": "both", "label": f"gain over {analysis.control}, points"}
     for n, block in enumerate(reversed(blocks)):
-        bottom, part = foot + n * (tall + under) + under, wide * len(block) / len(blocks[0])
+        bottom, part = foot - 0.05 + n * (tall + under) + under, wide * len(block) / len(blocks[0])
         ax = figure.add_axes((left / width, bottom / high, part / width, tall / high))
         sns.heatmap(gain.iloc[:, block].set_axis(shown), ax=ax, cbar=n == 0, cbar_ax=bar, cbar_kws=of_bar, cmap="PuOr_r", vmin=-top,
                     vmax=top, linewidths=0.4, xticklabels=[below[i] for i in block], yticklabels=True)  # fmt: skip
         ax.set(xlabel="", ylabel="")
         ax.tick_params(length=0, pad=2)
+        ax.tick_params(axis="x", rotation=90)
         ax.grid(visible=False)
         for i, (one, two) in enumerate(itertools.pairwise(datasets), 1):
             if of[one] != of[two]:
@@ -109,7 +112,7 @@ def gain_map(analysis: Analysis, width: float) -> Drawing:
     caption = (
         f"Gain of the score over {analysis.control}, points; datasets by {column}. The colours end at ± {top:g} points, which "
         f"nine tenths of "
-        "the gains stay within."
+        f"the gains stay within.{f' The first {len(fitting)} of {len(others)} methods.' * (len(fitting) < len(others))}"
     )
     return Drawing("gain_map", caption, figure, gain.T)
 
@@ -164,7 +167,7 @@ def gain_by_zero_shot(analysis: Analysis, looks: dict[str, Style], width: float)
 def dose(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
     """Accuracy under noise against accuracy before the first step, a line per method that was run from several starts."""
     rows = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
-    table = rows.groupby(["method", "label"])[["start", "accuracy"]].mean().dropna()
+    table = rows[rows["start"].notna()].groupby(["method", "label"])[["start", "accuracy"]].mean()
     several = table.groupby(level="method")["start"].agg(lambda start: start.round(1).nunique()) > 1
     methods = [str(name) for name in dict.fromkeys(analysis.rows["method"][analysis.trained]) if several.get(name, False)]
     if not methods:
@@ -192,7 +195,7 @@ def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
     """The score against the seconds that a run takes, a point per method."""
     runs = cells.scored(analysis.runs[analysis.runs["trained"]], analysis.protocol)
     seconds = runs.groupby("label")[["wall_seconds", "steps"]].median().dropna()
-    seconds = seconds[seconds["wall_seconds"] > 0]
+    seconds = seconds[seconds["wall_seconds"].between(0, np.inf, inclusive="neither")]
     if seconds.empty:
         return None
     table = seconds.assign(score=analysis.scores.mean()).loc[[label for label in analysis.trained if label in seconds.index]]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.errors import ENVIRONMENT, BenchError
 from bench.results.frame import Results
-from reports import cells, evidence, figures, latex, page, paper, rankings, render, sentences, style, training
+from reports import cells, choices, evidence, figures, latex, page, paper, rankings, render, sentences, style, training
 from reports.analysis import Analysis
 from reports.figures import Drawing
 from reports.paper import Layout
@@ -34,11 +34,12 @@ class Extras:
     def __post_init__(self) -> None:
         if self.width not in style.WIDTHS:
             raise BenchError(
-                f"--width {self.width:g} is not one of {', '.join(map(str, style.WIDTHS))} inches.", "A column, a text, a page."
+                f"--width {self.width} is not one of {', '.join(map(str, style.WIDTHS))} inches.", "A column, a text, a page."
             )
+        choices.names("--columns", self.columns)
+        choices.names("--formats", self.formats)
         for ending in self.formats:
-            if ending not in ("png", "pdf", "svg"):
-                raise BenchError(f"--formats: figures cannot be written as '{ending}'.", "Known: png, pdf, svg.")
+            choices.one_of("--formats", ending, ("png", "pdf", "svg"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from reports import bayes, cells, labels, statistics
-from reports.analysis import Analysis, Choices, Source, analyse
-from reports.board import with_options
+from reports.analysis import Analysis, Source, analyse
+from reports.choices import Choices, with_options
 from reports.wording import counted, p_equals, p_text, value
 
 EXACT = 1e-9  # points: what sums of the same accuracies differ by
@@ -89,10 +89,10 @@ def _cost(analysis: Analysis) -> list[str]:
     mean = cells.wide(cells.of_protocol(analysis.runs, analysis.protocol), "rate")
     trained = [label for label in analysis.ranked if label in analysis.trained]
     if not trained:
-        return ["No method here trains anything."]
+        return ["No method that competes trains anything."]
     shown = analysis.control if analysis.control in trained else trained[0]
     first, last = float(mean.index[0]), float(mean.index[-1])
-    zero_shot = float(analysis.zero_shot.mean())
+    zero_shot = analysis.mean_zero_shot
     change = f"{shown} reaches {value(cells.number(mean, last, shown))} %"
     if first < last:
         change = (
@@ -101,9 +101,9 @@ def _cost(analysis: Analysis) -> list[str]:
         )
     if not np.isfinite(zero_shot):
         return [f"{change}."]
-    above = sum(cells.number(mean, last, label) > zero_shot for label in trained)
-    methods = counted(len(trained), "trained method")
-    return [f"{change}, where {above} of {methods} {'is' if above == 1 else 'are'} above zero-shot ({value(zero_shot)} %)."]
+    above, methods = sum(cells.number(mean, last, label) > zero_shot for label in trained), counted(len(trained), "trained method")
+    verb = "is" if 1 in (above, len(trained)) else "are"
+    return [f"{change}, where {above} of {methods} {verb} above zero-shot ({value(zero_shot)} %)."]
 
 
 def start(analysis: Analysis) -> list[str]:
@@ -128,8 +128,7 @@ def paste(analysis: Analysis) -> str:
     """A paragraph for a paper: data, tests, corrections, effects and assumptions."""
     n, k = len(analysis.datasets), len(analysis.ranked)
     data = f"We compare {counted(k, 'method')} on {counted(n, 'dataset')} {noise_range(analysis)} ({setup(analysis)})."
-    score = "A method's score on a dataset is its test accuracy after the last epoch, averaged over seeds and noise rates."
-    parts = [data, score, "The dataset is the experimental unit."]
+    parts = [data, _score(analysis), "The dataset is the experimental unit."]
     if k >= 3 and n >= statistics.FEWEST:
         test = statistics.friedman(analysis.scores[analysis.ranked].to_numpy())
         f = (
@@ -160,6 +159,13 @@ def paste(analysis: Analysis) -> str:
     if n < statistics.FEWEST:
         parts.append(f"With {counted(n, 'dataset')} we report numbers and draw no conclusion about other datasets.")
     return " ".join(parts)
+
+
+def _score(analysis: Analysis) -> str:
+    runs = cells.scored(analysis.runs, analysis.protocol)
+    over = [name for name, column in (("seeds", "seed"), ("noise rates", "rate")) if runs[column].nunique() > 1]
+    last = " after the last epoch" * bool(analysis.trained)
+    return f"A method's score on a dataset is its test accuracy{last}{', averaged over ' * bool(over)}{' and '.join(over)}."
 
 
 def _effect(analysis: Analysis, label: str) -> str:

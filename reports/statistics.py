@@ -102,7 +102,7 @@ def attainable(datasets: int, comparisons: int, alpha: float = ALPHA) -> str:
     """What this many datasets can show at all, as a sentence."""
     least, adjusted = smallest_p(datasets), min(1.0, smallest_p(datasets) * max(comparisons, 1))
     verdict = (
-        "so significance can be reached" if adjusted <= alpha else "so no comparison can become significant, whatever the data"
+        "so significance can be reached" if adjusted <= alpha else "so whatever the data, no comparison can become significant"
     )
     return (
         f"With {counted(datasets, 'dataset')} the smallest attainable two-sided p is {least:.2g}; "

@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.results.frame import Results
 from reports import cells
-from reports.analysis import CONTROL, Analysis
+from reports.analysis import Analysis
+from reports.choices import CONTROL
 from reports.figures import Drawing, fitting, foremost, handles, highlighted, lines, panels
 from reports.style import SOFT, Style
 
@@ -87,7 +88,8 @@ def gradient_share(
         f"standard "
         "deviation over seeds."
     )
-    return Drawing("gradient_share", caption, ax.figure, table.join(std.add_suffix(" std")))  # type: ignore[arg-type]  # no subfigure
+    data = table.join(std.add_suffix(" std")).assign(share_of_samples=100 * noisy)
+    return Drawing("gradient_share", caption, ax.figure, data)  # type: ignore[arg-type]  # no subfigure
 
 
 def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing | None:
@@ -105,15 +107,15 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
         Line2D([], [], label="without knowledge", color=SOFT, ls="--", lw=1),
     ]
     axes = panels(3, width, min(1.7, 0.32 * width), legend, f"{analysis.protocol} noise, % of labels", "")
-    chance = {"belief_precision": 100 * (1 - noisy.groupby("rate")["realised_rate"].mean()), "belief_auroc": 50.0}
+    prevalence = 100 * (1 - noisy.groupby("rate")["realised_rate"].mean())
+    chance = pd.DataFrame({"belief_precision": prevalence, "belief_auroc": 50.0})
     per_seed = noisy.groupby(["rate", "label", "seed"])[list(names)].mean()
     by_rate = per_seed.groupby(level=["rate", "label"])
     for ax, (column, name) in zip(axes, names.items(), strict=True):
         mean, std = (by_rate[column].agg(how).unstack("label") for how in ("mean", "std"))  # noqa: PD010 - nothing is aggregated
         lines(ax, mean, front, looks, std)
         if column in chance:
-            level = pd.Series(chance[column], mean.index, dtype=float)
-            ax.plot(level.index, level, color=SOFT, ls="--", lw=1)
+            ax.plot(chance.index, chance[column], color=SOFT, ls="--", lw=1)
         ax.set_title(name, pad=3)
     rates = sorted(noisy["rate"].unique())
     axes[0].set_xticks(rates, [f"{100 * rate:g}" for rate in rates])
@@ -121,7 +123,8 @@ def detection(analysis: Analysis, looks: dict[str, Style], width: float) -> Draw
         "How well the methods that hold a belief find the clean samples; bands: ± 1 standard deviation over seeds; dashed: a "
         "belief that knows nothing (precision: the share of clean samples)."
     )
-    return Drawing("detection", caption, axes[0].figure, by_rate.mean())  # type: ignore[arg-type]  # no subfigure
+    data = by_rate.mean().join(by_rate.std().add_suffix(" std")).join(chance.add_suffix(" without knowledge"), on="rate")
+    return Drawing("detection", caption, axes[0].figure, data)  # type: ignore[arg-type]  # no subfigure
 
 
 def loss_gradients(curves: pd.DataFrame, front: list[str], looks: dict[str, Style], width: float) -> Drawing:

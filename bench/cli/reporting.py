@@ -111,8 +111,9 @@ def report(
 ) -> None:
     """Tables, figures, statistics and a page from stored runs."""
     from reports import render
-    from reports.analysis import Choices, analyse
+    from reports.analysis import analyse
     from reports.board import checked_columns
+    from reports.choices import Choices
     from reports.completeness import IncompleteError
     from reports.paper import Layout
     from reports.report import Extras, write

@@ -7,6 +7,8 @@ import pytest
 
 import reports
 from bench.errors import BenchError
+from reports.paper import Layout
+from reports.report import Extras
 
 
 def test_leaderboard_of_a_frame(sim):
@@ -76,7 +78,10 @@ def test_reports_import_neither_torch_nor_the_engine_nor_a_method():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_methods_still_make_a_leaderboard(sim, count):
-    assert len(reports.leaderboard(sim.simulate(count, 3, 1))) == count + 1
+    frame = sim.simulate(count, 3, 1)
+    assert len(reports.leaderboard(frame)) == count + 1
+    verb = "method is" if count == 1 else "methods are"
+    assert f"where 0 of {count} trained {verb} above zero-shot" in reports.headline(frame)[1]
 
 
 def test_results_show_themselves_as_a_table(sim):
@@ -87,6 +92,8 @@ def test_results_show_themselves_as_a_table(sim):
     assert f"<p>{len(frame)} rows × 9 columns</p>" in shown
     assert "&lt;b&gt;gce&lt;/b&gt;" in shown
     assert f"{frame['accuracy'].iloc[0]:g}" in shown
+    analysis = reports.analyse(frame)
+    assert f"<td>{analysis.scores.iloc[0, 0]:.1f}</td>" in analysis._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +118,17 @@ def test_results_show_themselves_as_a_table(sim):
         (lambda frame: reports.leaderboard(frame, where={"accuracy": [""]}), "It is a number between"),
         (lambda frame: reports.leaderboard(frame[["label", "accuracy"]]), "the frame lacks the columns"),
         (lambda frame: reports.leaderboard(frame.assign(accuracy="high")), "'accuracy' holds what is not a number"),
+        (lambda frame: reports.analyse(frame, {"control": "gce"}), "choices cannot be of type dict"),
+        (lambda frame: reports.leaderboard(frame, names={"gce": "a\nb"}), r"--name gce='a\\nb' holds what cannot be printed"),
+        (lambda frame: Layout(digits=1.5), "--digits 1.5 is not a whole number from 0 to 4"),
+        (lambda frame: Layout(digits="2"), "--digits 2 is not a whole number"),
+        (lambda frame: Layout(rates=0.5), r"--rates needs a list of numbers, not 0\.5"),
+        (lambda frame: Layout(rates=["half"]), "--rates half is not a share from 0 to 1"),
+        (lambda frame: Layout(datasets="food"), "--datasets needs a list of names, not 'food'"),
+        (lambda frame: Layout(text_width="wide"), "--text-width wide is not between 200 and 1000 points"),
+        (lambda frame: Extras(width="wide"), "--width wide is not one of"),
+        (lambda frame: Extras(formats="png"), "--formats needs a list of names, not 'png'"),
+        (lambda frame: Extras(columns="score"), "--columns needs a list of names, not 'score'"),
         (lambda frame: reports.compare(frame, None), "results cannot be of type NoneType"),
         (lambda frame: reports.answers(frame, "gce", "sce"), "--methods needs a list of names, not 'sce'"),
         (lambda frame: reports.answers(frame, "gce", ["sec"]), r"rival 'sec' is not among .* Did you mean 'sce'"),

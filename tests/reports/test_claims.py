@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError
 from reports import analyse, compare, evidence, headline, paper, sentences, statistics
-from reports.analysis import Choices
+from reports.board import leaderboard_numbers
+from reports.choices import Choices
 
 
 @pytest.fixture
@@ -166,13 +167,14 @@ def test_a_start_far_below_zero_shot_is_said_by_its_rule(frame):
     shape=st.tuples(st.integers(1, 3), st.sampled_from([1, 2, 6]), st.integers(1, 3)),
     rates=st.sampled_from([(0.0,), (0.5,), (0.0, 0.5)]),
     oracles=st.booleans(),
-    zero_shot=st.sampled_from(["with", "without", "alone", "unknown", "infinite"]),
+    zero_shot=st.sampled_from(["with", "without", "alone", "unknown", "infinite", "partly"]),
 )
 def test_every_text_of_small_results_is_plain(sim, shape, rates, oracles, zero_shot):
     frame = sim.simulate(*shape, noise=[("symmetric" if rate else "clean", rate) for rate in rates], effects={})
     keep = {"alone": ~frame["trained"].astype(bool), "without": frame["trained"].astype(bool)}
     frame = frame[keep.get(zero_shot, frame["method"] != "")]
-    frame = frame.assign(zero_shot={"unknown": np.nan, "infinite": np.inf}.get(zero_shot, frame["zero_shot"]))
+    partly = frame["zero_shot"].where(frame["dataset"] != "arrows", -1.0)
+    frame = frame.assign(zero_shot={"unknown": np.nan, "infinite": np.inf, "partly": partly}.get(zero_shot, frame["zero_shot"]))
     frame = frame.assign(oracle="rate" if oracles else None)
     try:
         analysis = analyse(frame)
@@ -184,6 +186,52 @@ def test_every_text_of_small_results_is_plain(sim, shape, rates, oracles, zero_s
     said = [*sentences.headline_of(analysis), *evidence.statistics_lines(analysis), sentences.paste(analysis), *analysis.notes]
     said += [cell for table in tables for row in [[table.caption], *table.text] for cell in row]
     for text in said:
-        for bad in ("inf ", "inf.", "nan", " 1 datasets", " 1 seeds", " 1 runs", " 1 methods", " 1 comparisons"):
+        for bad in (
+            "inf ",
+            "inf.",
+            "nan",
+            " 1 datasets",
+            " 1 seeds",
+            " 1 runs",
+            " 1 methods",
+            " 1 comparisons",
+            " 1 trained method are",
+        ):
             assert bad not in f" {text} ", text
         assert not re.search(r"-0(\.0+)?(?![.\d])", text), text  # minus nothing
+
+
+def test_a_mean_over_some_of_the_datasets_is_no_number(frame):
+    """Methods have means over all datasets: a mean of zero-shot, or of starts, over the others compares with none of them."""
+    food = frame["dataset"] == "food"
+    analysis = analyse(frame.assign(zero_shot=frame["zero_shot"].mask(food), start=frame["start"].mask(food)))
+    board = leaderboard_numbers(analysis)
+    assert board[["gain_over_zero_shot", "start"]].isna().all(axis=None)
+    assert board["zero_shot_agreement"].drop("zero_shot").notna().all()
+    assert not any("above zero-shot" in line for line in sentences.headline_of(analysis))
+    assert any("zero-shot accuracy is unknown on food" in note for note in analysis.notes)
+
+
+def test_the_score_says_where_the_true_class_cannot_be_told(sim):
+    hopeless = ("pairflip", 0.5)
+    (note,) = analyse(sim.simulate(2, 6, 1, noise=(hopeless,))).notes
+    assert (
+        note
+        == "at pairflip 0.5 the true class is not the most likely label on some datasets: the score counts it, as all is so there"
+    )
+    (note,) = analyse(sim.simulate(2, 6, 1, noise=(("clean", 0.0), ("pairflip", 0.25), hopeless))).notes
+    assert note == "at pairflip 0.5 the true class is not the most likely label on some datasets: no part of the score there"
+
+
+def test_an_oracle_that_trains_is_not_said_to_train_nothing(sim):
+    frame = sim.simulate(25, 6, 1)
+    said = headline(frame[frame["method"].isin(["clean_only", "zero_shot"])])
+    assert said[1] == "No method that competes trains anything."
+
+
+def test_a_score_is_averaged_over_what_there_are_several_of(sim):
+    for shape, over in (((2, 6, 2), ", averaged over seeds and noise rates."), ((2, 6, 1), ", averaged over noise rates.")):
+        assert f"after the last epoch{over}" in sentences.paste(analyse(sim.simulate(*shape)))
+    one = sim.simulate(2, 6, 1, noise=(("clean", 0.0),))
+    assert "is its test accuracy after the last epoch. " in sentences.paste(analyse(one))
+    assert "is its test accuracy. " in sentences.paste(analyse(one[one["method"] == "zero_shot"]))

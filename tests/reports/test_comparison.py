@@ -8,6 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from reports import comparison
+from reports.cells import PAIRED
 
 
 @pytest.fixture
@@ -60,6 +61,17 @@ def test_changes_of_the_specification_are_named(before, sim):
     assert f"train: lr 0.002 → 0.01 ({gce.sum()} cells)" in lines
     assert f"method_version: 1 → 2 ({gce.sum()} cells)" in lines
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize(("column", "what"), PAIRED.items())
+def test_what_cells_were_not_paired_in_is_named(before, column, what):
+    """The same cells of another draw of labels, another test set or other features: the numbers differ for that reason alone."""
+    rows = before["trained"].astype(bool) if column == "noise_digest" else before["num_test"] > 0
+    value = {"noise_digest": before["noise_digest"] + " again", "num_test": 7, "zero_shot": before["zero_shot"] - 1}[column]
+    after = before.assign(**{column: before[column].where(~rows, value)})
+    assert comparison.compare(before, after).changes == [f"{column}: {what} ({rows.sum()} cells)"]
+    unknown = after.assign(noise_digest="", num_test=0, zero_shot=np.nan)
+    assert comparison.compare(before, unknown).changes == []
 
 
 def test_nothing_in_common_is_an_error(before):

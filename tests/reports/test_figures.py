@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from reports import figures, rankings, report, style, training
-from reports.analysis import Choices, analyse
+from reports.analysis import analyse
+from reports.choices import Choices
 
 NOISE = (("clean", 0.0), ("symmetric", 0.5))
 
@@ -76,6 +77,24 @@ def test_a_map_of_many_methods_stands_in_blocks_whose_names_do_not_touch(many):
     assert bar.get_xlabel() == "gain over coop_ce, points"
     assert sum(len(ax.get_xticks()) for ax in blocks) == len(many[1].labels) - 1
     assert overlapping(drawing.figure) == outside(drawing.figure) == []
+    assert "The first" not in drawing.caption
+
+
+@pytest.mark.parametrize("width", [3.25, 6.9])
+def test_a_map_is_no_taller_than_a_page(sim, width):
+    """Of 25 methods on 64 datasets those that fit are drawn, the first in order; the numbers are there of all."""
+    parts = [sim.simulate(25, 16, 1, noise=NOISE, rng=i) for i in range(4)]
+    parts = [one.assign(dataset=one["dataset"] + f" {i}", run_id=one["run_id"] + f"{i}", cell_id=one["cell_id"] + f"{i}")
+             for i, one in enumerate(parts)]  # fmt: skip
+    analysis = analyse(pd.concat(parts, ignore_index=True))
+    with style.in_style():
+        drawing = rankings.gain_map(analysis, width)
+        assert drawing.figure.get_size_inches()[1] <= figures.PAGE + 1e-6
+        assert overlapping(drawing.figure) == outside(drawing.figure) == []
+    shown = sum(len(ax.get_xticks()) for ax in drawing.figure.axes[1:])
+    assert shown == min(25, int((width - 0.18 - figures.inches(["buildings 0"])) / rankings.COLUMN))
+    assert drawing.caption.endswith(f" The first {shown} of 25 methods.") == (shown < 25)
+    assert len(drawing.data) == 25
 
 
 @pytest.mark.parametrize("width", style.WIDTHS)
@@ -234,3 +253,16 @@ def test_detection_draws_only_methods_with_a_belief(sim):
     analysis = analyse(sim.simulate(20, 3, 1))
     drawing = training.detection(analysis, report.looks_of(analysis), 5.5)
     assert set(drawing.data.index.get_level_values("label")) == {"co_teaching", "joapr", "nlprompt"}
+
+
+def test_the_numbers_beside_a_figure_hold_its_bands_and_baselines(many):
+    results, analysis = many
+    data = {drawing.name: drawing.data for drawing in report.drawings(results, analysis, report.looks_of(analysis))}
+    rows = analysis.runs[(analysis.runs["label"] == "joapr") & (analysis.runs["rate"] == 0.5)]
+    of_food = rows.loc[rows["dataset"] == "food", "accuracy"]
+    assert data["datasets_symmetric"].loc[("food", 0.5), "joapr std"] == pytest.approx(of_food.std())
+    found = data["detection"].loc[(0.5, "joapr")]
+    assert found["belief_precision std"] == pytest.approx(rows.groupby("seed")["belief_precision"].mean().std())
+    assert found["belief_precision without knowledge"] == pytest.approx(50.0)
+    assert found["belief_auroc without knowledge"] == 50.0
+    assert (data["gradient_share"]["share_of_samples"] == 75.0).all()

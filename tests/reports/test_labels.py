@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.files import toml_text
 from bench.grid import Grid, expand
 from reports import analyse, cells, compare, completeness, labels, sentences
-from reports.analysis import Choices
+from reports.choices import Choices
 
 STARTS = {
     "16 random tokens": {"ctx_init": "random", "ctx_words": "", "n_ctx": 16},

@@ -10,7 +10,8 @@ import pytest
 
 from bench.errors import BenchError
 from reports import board, evidence, latex, paper, render, tables, wording
-from reports.analysis import Choices, analyse
+from reports.analysis import analyse
+from reports.choices import Choices
 from reports.tables import Entry, Table
 
 EVIL = "<script>|[x](y)_*`"
@@ -49,6 +50,20 @@ def test_wide_latex_tables_are_split_and_lose_nothing():
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
     assert text.count("Method &") > 1
     assert all(rf"{i}.5 +- 0.1" in text and f"dataset{i}" in text for i in range(30))
+
+
+def test_latex_shows_and_measures_what_it_cannot_print_as_something_else():
+    assert latex.text("a\nb") == "a?b"
+    assert latex.width("a\nb") == latex.width("a+b")
+    assert "a b &" in latex.column(small("a\nb"))
+
+
+def test_a_leaderboard_without_a_control_names_none(sim):
+    frame = sim.simulate(3, 6, 1)
+    analysis = analyse(frame[frame["method"] != "coop_ce"])
+    shown = board.leaderboard_table(analysis, ("score", "difference", "p (Holm)"))
+    assert shown.caption == "Means over 6 datasets, percent. Score: mean over symmetric noise of 25, 50, 75 %."
+    assert "against coop_ce." in board.leaderboard_table(analyse(frame)).caption
 
 
 def test_values_never_show_minus_zero_or_nan():
