@@ -260,12 +260,8 @@ def against_control(scores: pd.DataFrame, control: str, margin: float = 0.5) -> 
     rows = []
     for (label, cube), p, p_holm, ranks_p in zip(methods.items(), raw, holm(raw), ranks, strict=True):
         d = (cube - base).mean(axis=1)
-        low, high = mean_interval(d)
-        wins, ties, losses = win_tie_loss(d, margin)
-        rows.append({
-            "label": label, "difference": float(d.mean()), "low": low, "high": high, "p": float(p), "p_holm": float(p_holm),
-            "wins": wins, "ties": ties, "losses": losses, "rank_biserial": rank_biserial(d), "claim": claim(p_holm, ranks_p, d),
-        })  # fmt: skip
+        effect = (float(d.mean()), *mean_interval(d), float(p), float(p_holm))
+        rows.append((label, *effect, *win_tie_loss(d, margin), rank_biserial(d), claim(p_holm, ranks_p, d)))
     columns = ["label", "difference", "low", "high", "p", "p_holm", "wins", "ties", "losses", "rank_biserial", "claim"]
     return pd.DataFrame(rows, columns=columns).set_index("label")
 

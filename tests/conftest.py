@@ -1,6 +1,7 @@
 """What tests share: one thread each, the folder of published lists, images drawn here, a tiny backbone.
 
-One thread for every test: the tensors are small, and a second thread waits whenever something else holds a core.
+One thread for every test and every worker that a test starts (`bench.devices.cores` reads Slurm's number): the tensors
+are small, and a second thread waits whenever something else holds a core.
 """
 
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
     os.environ[name] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]

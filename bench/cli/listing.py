@@ -2,21 +2,24 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import typer
 
-from bench.cli.arguments import JSON, refuse
+from bench.cli.arguments import JSON, PLUGIN, load_plugins, refuse
 from bench.errors import BenchError, nearest
 from bench.output import say
 
 
 def methods(
     name: str = typer.Argument("", help="Show one method in full: paper, defaults, deviations."),
+    plugin: list[Path] = PLUGIN,
     as_json: bool = JSON,
 ) -> None:
     """List the registered methods, or show one in full."""
     from methods.registry import defaults, listings, load
 
+    load_plugins(plugin)
     known = listings()
     if name:
         if name not in known:

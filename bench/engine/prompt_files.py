@@ -1,6 +1,5 @@
 """A stored run's learned prompt as files that plain open_clip users can load."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from bench.data.task import task_digest
 from bench.engine.backbone import load_backbone
 from bench.engine.text import TextFeatures
 from bench.errors import BenchError
-from bench.files import sha256
+from bench.files import replacing, sha256, write_json, write_text
 from bench.results.store import Store
 from bench.spec import RunSpec
 
@@ -67,14 +66,14 @@ def write_prompt(store: Store, run_id: str, out: Path, device: str = "cpu") -> l
     features = TextFeatures(backbone, card.class_names, spec.train, card.templates[0])
     with torch.no_grad():
         text = features(contexts)[0]  # [C, D]; the first context is the one that classifies
-    out.mkdir(parents=True, exist_ok=True)
     tensors = {"text_features": text, "context": contexts[0], "logit_scale": torch.tensor(backbone.scale)}
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, out / "classifier.safetensors")
-    (out / "classes.json").write_text(json.dumps(card.class_names, indent=1), encoding="utf-8")
-    (out / "prompts.json").write_text(json.dumps(features.prompts.sequences), encoding="utf-8")
+    with replacing(out / "classifier.safetensors") as aside:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, aside)
+    write_json(out / "classes.json", card.class_names, indent=1)
+    write_json(out / "prompts.json", features.prompts.sequences)
     words = README.format(
         run_id=run_id, label=record.get("label", spec.method.name), dataset=spec.dataset, noise=spec.noise.protocol,
         rate=spec.noise.rate, seed=spec.seed, backbone=spec.backbone, position=spec.train.class_position,
     )  # fmt: skip
-    (out / "README.md").write_text(words, encoding="utf-8")
+    write_text(out / "README.md", words)
     return [out / name for name in ("classifier.safetensors", "classes.json", "prompts.json", "README.md")]

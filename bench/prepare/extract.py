@@ -277,13 +277,11 @@ def encode_images(
         if notice:
             notice(f"{len(changed)} images have changed since they were encoded and are encoded anew: {', '.join(changed)}")
         writer.replace(changed)
-        held = writer.contents
-    todo = [path for path in paths if path not in held]
+    todo = [path for path in paths if path not in held or path in changed]
     bad: dict[str, str] = {}
-    done = 0
-    contents: dict[str, str] = {}
+    contents: dict[str, str] = {}  # with `rows`: what is not written yet
     rows: list[NDArray[np.float32]] = []
-    since = time.monotonic()
+    done, since = 0, time.monotonic()
     for made in encode(encoder, todo, read, views, batch_size, workers):
         bad |= made.bad
         contents |= made.contents
@@ -291,14 +289,9 @@ def encode_images(
         done += len(made.contents) + len(made.bad)
         if progress:
             progress(done, len(todo))
-        if len(contents) >= BLOCK or (contents and time.monotonic() - since > BLOCK_SECONDS):
-            _write(writer, contents, rows)
+        last = done == len(todo)
+        if contents and (last or len(contents) >= BLOCK or time.monotonic() - since > BLOCK_SECONDS):
+            writer.append(list(contents), np.concatenate(rows), list(contents.values()))
+            writer.commit()
             contents, rows, since = {}, [], time.monotonic()
-    if contents:
-        _write(writer, contents, rows)
     return bad
-
-
-def _write(writer: FeatureWriter, contents: dict[str, str], rows: list[NDArray[np.float32]]) -> None:
-    writer.append(list(contents), np.concatenate(rows), list(contents.values()))
-    writer.commit()

@@ -29,6 +29,9 @@ def test_the_command_checks_a_plugin(tmp_path, capsys, own_registry):
     assert code == 1
     assert states["extreme logits"] == states["documented"] == "failed"
     assert states["class permutation"] == "ok"
+    code, out = run(capsys, "methods", "mine", "--plugin", str(plugin))
+    assert (code, out) == (0, "mine\n\nMine.\n\nHyper-parameters: none\n")
+    assert "\nmine " in run(capsys, "methods", "--plugin", str(plugin))[1]
 
 
 @pytest.mark.parametrize(

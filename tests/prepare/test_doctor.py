@@ -146,7 +146,13 @@ def test_slurm_is_asked(tmp_path, monkeypatch):
     assert "Unable to contact" in found.detail
 
 
-def test_the_command_prints_json_and_fails_where_something_is_broken(home, no_weights, monkeypatch):
+@pytest.fixture
+def no_slurm(tmp_path, monkeypatch) -> None:
+    """No Slurm to be found: a controller that does not answer is waited for 9 seconds."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_the_command_prints_json_and_fails_where_something_is_broken(home, no_weights, no_slurm, monkeypatch):
     from bench.cli.doctor import doctor as command
 
     monkeypatch.setattr(doctor, "cached_features", lambda dataset: iter([Finding("cache", "x/y", "broken", "gone", "do it")]))
@@ -164,7 +170,7 @@ def test_the_command_prints_json_and_fails_where_something_is_broken(home, no_we
         command("nope", as_json=True)
 
 
-def test_everything_is_looked_at_without_a_data_root(home, no_weights, monkeypatch):
+def test_everything_is_looked_at_without_a_data_root(home, no_weights, no_slurm, monkeypatch):
     monkeypatch.setattr(doctor, "cached_features", lambda dataset: iter([]))
     (nowhere,) = [finding for finding in look() if finding.area == "dataset" and finding.name == "images"]
     assert "imagenet" in nowhere.detail
