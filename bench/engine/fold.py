@@ -1,4 +1,4 @@
-"""Plain runs of a stack as one batch: one call of the loss instead of one per run.
+"""Plain runs of a stack as one batch: one gather, one product and one way back for all, and one call of each loss.
 
 A run is plain where its method has one context, one view, no state and no hook between it and its batches, so that all it says is
 a loss of logits and labels. Runs of one such method with the same hyper-parameters differ in their data alone. Their samples become
@@ -10,8 +10,10 @@ Shapes: R runs, N training samples and B of a batch of each, U rows of a feature
 
 import copy
 import dataclasses
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -21,11 +23,25 @@ from bench.engine.member import Gradient, Member, See, as_they_are
 from methods.base import Batch, Method
 
 HOOKS = ("start", "epoch_start", "batches")  # what stands between a run and its batches
+Kind = tuple[type[Method], str]  # a method with its hyper-parameters
 CLOSE = 1e-3  # of a run's largest gradient, between folded and alone; on a CPU they are equal to the bit
 
 
 class NotRowWise(Exception):  # noqa: N818 - no error: these runs are computed one by one
     """A loss judges samples by one another."""
+
+
+class Unfoldable(Exception):  # noqa: N818 - no error: these runs are computed one by one
+    """The runs of a method that must leave their fold.
+
+    Args:
+        kind: The method.
+        why: What it raised.
+    """
+
+    def __init__(self, kind: "Kind", why: BaseException) -> None:
+        super().__init__(f"{kind[0].__name__} is computed run by run: {why}")
+        self.kind = kind
 
 
 class Rows(Batch):
@@ -56,19 +72,23 @@ def row_losses(method: Method, z: Tensor, labels: Tensor) -> Tensor:
 
 
 def fold_plain(members: Sequence[Member], seeing: Callable[[Sequence[Member]], See]) -> list["Fold"]:
-    """Two and more members that are plain, before their start, and alike but for their data.
+    """Two and more members that are plain, before their start, and whose batches are alike in size.
 
     Args:
         members: The runs of a stack.
         seeing: Says what some of them see of their leaves.
     """
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], dict[Kind, list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, member in enumerate(members):
         if is_plain(member.method) and member.spec.train is not None:
-            train, method = member.spec.train, member.method
-            alike = (type(method), repr(vars(method)), train.batch_size, train.drop_last)
-            groups[(*alike, id(member.table), len(member.rows))].append(place)
-    return [Fold(places, [members[place] for place in places], seeing) for places in groups.values() if len(places) > 1]
+            alike = (member.spec.train.batch_size, member.spec.train.drop_last, id(member.table), len(member.rows))
+            groups[alike][_kind(member.method)].append(place)
+    together = ([place for places in kinds.values() for place in places] for kinds in groups.values())
+    return [Fold(places, [members[place] for place in places], seeing) for places in together if len(places) > 1]
+
+
+def _kind(method: Method) -> Kind:
+    return type(method), repr(vars(method))
 
 
 class _Step(NamedTuple):
@@ -79,7 +99,7 @@ class _Step(NamedTuple):
 
 
 class Fold:
-    """Plain runs of one method.
+    """Plain runs, those of one method behind each other.
 
     Args:
         places: Their positions in the stack.
@@ -90,13 +110,16 @@ class Fold:
     def __init__(self, places: list[int], members: list[Member], seeing: Callable[[Sequence[Member]], See]) -> None:
         self.places, self.members, self.seeing = places, members, seeing
         self.see = seeing(members)
-        self.method = copy.copy(members[0].method)  # which never starts, so it knows no task
-        self.apart = copy.deepcopy(members[0].apart)  # no member's own global generators move for what is tried here
+        self.kinds = [_kind(member.method) for member in members]
+        # Methods that never start, so that they know no task, and no member's own global generators move for what is tried here.
+        self.own = {
+            kind: (copy.copy(member.method), copy.deepcopy(member.apart)) for kind, member in zip(self.kinds, members, strict=True)
+        }
         self.given = torch.stack([member.given for member in members])  # [R, N]
         self.wrong = torch.stack([member.given != member.true for member in members])
         self.rows = torch.stack([member.rows for member in members])
         self.steps: list[_Step] = []
-        self.seen = False  # whether folded and alone were compared
+        self.seen: set[Kind] = set()  # of which folded and alone were compared
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the epoch's batches of those that are still alive."""
@@ -112,51 +135,81 @@ class Fold:
 
     def drop_failed(self) -> None:
         """Go on without the members that have failed."""
-        keep = [i for i, member in enumerate(self.members) if member.failure is None]
+        self._keep([i for i, member in enumerate(self.members) if member.failure is None])
+
+    def leave(self, kind: Kind) -> dict[int, list[Tensor]]:
+        """Go on without a method's runs; gives the batches of this epoch as they would have drawn them alone, by place."""
+        gone = [i for i, own in enumerate(self.kinds) if own == kind]
+        batches = {self.places[i]: [step.order[i] for step in self.steps] for i in gone}
+        self._keep([i for i, own in enumerate(self.kinds) if own != kind])
+        return batches
+
+    def _keep(self, keep: list[int]) -> None:
         if len(keep) == len(self.members):
             return
         self.places, self.members = [self.places[i] for i in keep], [self.members[i] for i in keep]
+        self.kinds = [self.kinds[i] for i in keep]
         if keep:
             self.see = self.seeing(self.members)
         self.given, self.wrong, self.rows = (of[keep] for of in (self.given, self.wrong, self.rows))
         self.steps = [_Step(*(part[keep] for part in step)) for step in self.steps]
 
-    def batches(self) -> dict[int, list[Tensor]]:
-        """The epoch's batches as the members would have drawn them alone, by place."""
-        return {place: [step.order[run] for step in self.steps] for run, place in enumerate(self.places)}
-
     def gradient(self, at: Tensor, number: int, epoch: int, measure: bool) -> Gradient:
         """The members' gradients in a step at their leaves [R, …] (see `Member.gradient`).
 
         Raises:
-            Exception: Whatever the loss raises, and NotRowWise: these runs cannot be folded.
+            Unfoldable: The runs of one method cannot be folded.
         """
         step, table = self.steps[number], self.members[0].table
         found = self._gradient(at.detach(), table.flatten(0, 1)[step.rows].float(), step, measure)
-        if not self.seen:
-            alone = [
-                member.gradient(at[run : run + 1], step.order[run], epoch, measure=False).at_leaf
-                for run, member in enumerate(self.members)
-            ]
-            apart, longest = (of.abs().flatten(1).amax(dim=1) for of in (torch.cat(alone) - found.at_leaf, found.at_leaf))  # [R]
-            if bool((apart > CLOSE * longest).any()):
-                raise NotRowWise("its loss of a sample depends on the others of the batch")
-            self.seen = True
+        for kind, runs in self._methods():
+            if kind not in self.seen:
+                with self._code_of(kind):
+                    alone = [
+                        self.members[run].gradient(at[run : run + 1], step.order[run], epoch, measure=False).at_leaf for run in runs
+                    ]
+                    folded = found.at_leaf[runs[0] : runs[-1] + 1]
+                    apart, longest = (of.abs().flatten(1).amax(dim=1) for of in (torch.cat(alone) - folded, folded))  # [runs]
+                    if bool((apart > CLOSE * longest).any()):
+                        raise NotRowWise("its loss of a sample depends on the others of the batch")
+                self.seen.add(kind)
         return found
 
+    def _methods(self) -> Iterator[tuple[Kind, list[int]]]:
+        """Every method and its runs."""
+        for kind, runs in itertools.groupby(range(len(self.kinds)), key=self.kinds.__getitem__):
+            yield kind, list(runs)
+
+    @contextmanager
+    def _code_of(self, kind: Kind) -> Iterator[Method]:
+        """Around what a method's code does, with the method."""
+        method, apart = self.own[kind]
+        try:
+            with apart:
+                yield method
+        except (Exception, SystemExit) as error:
+            raise Unfoldable(kind, error) from error
+
     def _gradient(self, at: Tensor, images: Tensor, step: _Step, measure: bool) -> Gradient:
-        size = step.labels.shape[1]
         logits, pull = self._logits(at, images)
-        z = logits.detach().flatten(0, 1).requires_grad_()
-        loss = row_losses(self.method, z, step.labels.flatten())
-        at_logits = torch.autograd.grad(loss, z, torch.full_like(loss, 1 / size))[0].view_as(logits)
-        at_leaf, losses, shares = pull(at_logits), loss.detach().view_as(step.labels), None
+        parts = [self._loss(kind, runs, logits, step.labels) for kind, runs in self._methods()]
+        losses, at_logits = (torch.cat(part) for part in zip(*parts, strict=True))
+        at_leaf, shares = pull(at_logits), None
         finite = at_leaf.abs().flatten(1).amax(dim=1).isfinite() & losses.isfinite().all(dim=1)
         if measure:
             noisy = pull(at_logits * step.wrong[:, :, None])  # of mislabelled samples' rows alone: `pull` is linear
             shares = torch.stack([(at_leaf - noisy).flatten(1).norm(dim=1), noisy.flatten(1).norm(dim=1)], dim=1)
         at_leaf = torch.where(finite.view(-1, *[1] * (at.dim() - 1)), at_leaf, 0.0)
         return Gradient(at_leaf, finite, losses.mean(dim=1), shares)
+
+    def _loss(self, kind: Kind, runs: list[int], logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses [r, B] of a method's runs, and the gradients [r, B, C] of their means at the logits."""
+        of = slice(runs[0], runs[-1] + 1)
+        z, y = logits[of].detach().flatten(0, 1).requires_grad_(), labels[of].flatten()
+        with self._code_of(kind) as method:
+            loss = row_losses(method, z, y)
+            (at,) = torch.autograd.grad(loss, z, torch.full_like(loss, 1 / labels.shape[1]))
+        return loss.detach().view_as(labels[of]), at.view_as(logits[of])
 
     def _logits(self, leaf: Tensor, images: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Logits [R, B, C] of images [R, B, D], and what makes gradients at the leaves of those at the logits."""

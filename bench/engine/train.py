@@ -23,7 +23,7 @@ from bench.data.load import load_data
 from bench.devices import devices
 from bench.engine.arrays import Arrays
 from bench.engine.backbone import TextBackbone, load_backbone
-from bench.engine.fold import Fold, fold_plain
+from bench.engine.fold import Fold, Unfoldable, fold_plain
 from bench.engine.learners import Learner, learner_of
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
@@ -266,15 +266,16 @@ class Stack:
     def _folded(
         self, fold: Fold, leaf: Tensor, step: int, plans: dict[int, list[Tensor]], epoch: int, measure: bool
     ) -> list[Gradient]:
-        """A fold's gradients; where its loss cannot be folded, those of its members one by one, now and from now on."""
+        """A fold's gradients; where a loss cannot be folded, one by one in this step, and of its own runs from now on."""
         try:
-            with fold.apart:
-                return [fold.gradient(leaf, step, epoch, measure)]
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the members meet it again, each under its own guard
-            log.info("%s is computed run by run: %s", type(fold.method).__name__, error)
-        self.folds.remove(fold)
-        plans |= fold.batches()
-        return [self._alone(i, leaf[run : run + 1], plans[i][step], epoch, measure) for run, i in enumerate(fold.places)]
+            return [fold.gradient(leaf, step, epoch, measure)]
+        except Unfoldable as refused:
+            log.info("%s", refused)
+            now = [(i, fold.steps[step].order[run]) for run, i in enumerate(fold.places)]
+            plans |= fold.leave(refused.kind)
+        if not fold.members:
+            self.folds.remove(fold)
+        return [self._alone(i, leaf[run : run + 1], batch, epoch, measure) for run, (i, batch) in enumerate(now)]
 
     def _alone(self, i: int, leaf: Tensor, index: Tensor, epoch: int, measure: bool) -> Gradient:
         """A member's gradient; nothing where it fails."""

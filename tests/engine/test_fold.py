@@ -184,6 +184,24 @@ def with_method(members, cls):
     return members
 
 
+def test_runs_of_several_methods_are_folded_beside_those_that_leave(backbone):
+    """Two of one, one each of others; in between two that read more than rows."""
+    names = ["gce", "coop_ce", "dspt", "logit_clip", "gce", "mae", "elr"]
+
+    def members():
+        made = [members_of(backbone, name, rates=[0.5] * len(names))[seed] for seed, name in enumerate(names)]
+        same_arrays = [
+            Member(member.spec, dataclasses.replace(member.data, table=made[0].data.table), made[0].arrays) for member in made
+        ]
+        same_arrays[5].method = Reading()
+        return same_arrays
+
+    (folded, folds), (alone, _) = (train(backbone, members(), fold) for fold in (True, False))
+    assert [fold.places for fold in folds] == [[0, 4, 1, 2]]
+    assert [outcome.status for outcome in folded] == ["done"] * len(names)
+    assert same(folded, alone)
+
+
 @pytest.mark.parametrize("cls", [OfTheBatch, Mean, Reading, Keeping])
 def test_what_cannot_be_folded_is_computed_run_by_run(backbone, cls):
     (tried, folds), (alone, _) = (train(backbone, with_method(members_of(backbone), cls), fold) for fold in (True, False))
@@ -222,7 +240,7 @@ def test_runs_whose_epochs_end_earlier_wait(backbone):
         return [Member(make_spec(name, seed=seed), tasks[shots], arrays) for seed, (shots, name) in enumerate(sizes)]
 
     stacked, folds = train(backbone, make())
-    assert [fold.places for fold in folds] == [[0, 2], [1, 3]]
+    assert [fold.places for fold in folds] == [[0, 2], [1, 3, 5]]
     assert [outcome.metrics["steps"] for outcome in stacked][:4] == [TRAIN.epochs * steps for steps in (2, 5, 2, 5)]
     for member, outcome in zip(make(), stacked, strict=True):
         ((alone,), _) = train(backbone, [member])
