@@ -6,6 +6,7 @@ which is wider than the Times of most styles. Numbers of as many decimals stand 
 """
 
 import itertools
+import math
 import re
 import textwrap
 from functools import cache
@@ -26,7 +27,11 @@ SPECIAL = {
     "…": r"\dots{}", "Δ": r"$\Delta$", "γ": r"$\gamma$", "−": "$-$",
 }  # fmt: skip
 MINUS = re.compile(r"(?<![^ (])-(?=\d)")
-COLUMN, TALLEST = 236.0, 52  # points: the narrowest column of a style (CVPR's); lines of a table on one page
+COLUMN, HIGH = (
+    236.0,
+    540.0,
+)  # points: the narrowest column of a style (CVPR's), and what the lowest page (article's) has for a table
+CAPTION, RULE = 12.0, 4.0  # points: a caption's line, in 10 pt type, and a rule with the space around it
 SIZE, LEADING, GAP = 8.0, 9.5, 2.5  # points: type, its lines, and on either side of a column
 WIDER = 1.09  # LaTeX's 8 pt Computer Modern, measured against matplotlib's 10 pt cut
 BOLD = r"\fontseries{b}\selectfont "  # not extended, so that its digits are as wide as the others
@@ -209,26 +214,47 @@ def _stacked(lines: list[str], side: str) -> str:
     return shown if len(lines) == 1 else rf"\shortstack[{side}]{{{shown}}}"
 
 
-def _panel(table: Table, panel: list[int], formats: list[Format | None], names: float, room: float) -> list[str]:
+def _pages(table: Table, panels: list[list[int]], caption: str, names: float, room: float) -> list[tuple[list[int], list[int]]]:
+    """The positions of the panels and of the rows on each page: rows are split only where one panel is too tall for a page."""
+    lines, widths = [len(_broken(label, names)) for label, _ in table.rows], _widths(table, room)
+    spans = {name: sum(itertools.compress(widths, [group == name for group in table.groups])) for name in table.groups}
+    head = max((len(_heads(name, room)) for name in table.columns), default=1)
+    head += max((len(_broken(name, span - 2 * GAP)) for name, span in spans.items()), default=0)
+    tall = LEADING * head + 3 * RULE  # without rows
+    later = HIGH - RULE - 3 * CAPTION
+    first = later - CAPTION * math.ceil(width(caption) * 10 / SIZE / (room + names + GAP))
+    rows, (opening, *others) = list(range(len(lines))), list(range(len(panels)))
+
+    def parts(most: float) -> list[list[int]]:
+        split = (_even(rows, n) for n in range(1, len(rows) + 1))
+        return next((some for some in split if all(tall + LEADING * sum(lines[i] for i in one) <= most for one in some)), [rows])
+
+    if len(parts(first)) > 1:
+        return [*(([opening], some) for some in parts(first)), *(([i], some) for i in others for some in parts(later))]
+    tall += LEADING * sum(lines)
+    beside = int(first / tall) - 1
+    further = _even(others[beside:], math.ceil(len(others[beside:]) / int(later / tall))) if others[beside:] else []
+    return [([opening, *others[:beside]], rows), *((page, rows) for page in further)]
+
+
+def _panel(table: Table, panel: list[int], rows: list[int], formats: list[Format | None], names: float, room: float) -> list[str]:
     heads = ["Method", *(f"{{{_stacked(_heads(table.columns[i], room), 'r')}}}" for i in panel)]
-    rows = [
+    entries = [
         [_stacked(_broken(label, names), "l"), *(_entry(row[i], numbers) for i, numbers in zip(panel, formats, strict=False))]
-        for label, row in table.rows
+        for label, row in (table.rows[at] for at in rows)
     ]
-    head, *body = [" & ".join(cells) + r" \\" for cells in (heads, *rows)]
+    head, *body = [" & ".join(cells) + r" \\" for cells in (heads, *entries)]
     return [*(_groups(table, panel, _widths(table, room)) if table.groups else []), head, r"\midrule", *body]
 
 
 def _tables(table: Table, setup: str, room: float, environment: str) -> str:
     names = min(max(map(width, ["Method", *(label for label, _ in table.rows)])), room / 2)
     room -= names + GAP
-    panels = _panels(table, room)
-    tall = sum(len(_broken(label, names)) for label, _ in table.rows) + 2
-    tall += max((len(_heads(head, room)) for head in table.columns), default=1)
-    per_page = max(1, TALLEST // tall)
+    panels = _panels(table, room) or [[]]
+    whole = f"{table.caption.replace(TIED, 'Underlined')} {setup}"
     lines = [r"% needs \usepackage{booktabs,siunitx}"]
-    for n, page in enumerate(_even(list(range(len(panels))), -(-len(panels) // per_page) or 1)):
-        caption = f"{table.caption.replace(TIED, 'Underlined')} {setup}" if n == 0 else f"{table.title}, continued."
+    for n, (page, rows) in enumerate(_pages(table, panels, whole, names, room)):
+        caption = f"{table.title}, continued." if n else whole
         below = itertools.zip_longest(*(panels[i] for i in page))  # the columns that stand below each other
         formats = [_format(_texts(table, [i for i in position if i is not None])) for position in below]
         lines += [
@@ -242,7 +268,7 @@ def _tables(table: Table, setup: str, room: float, environment: str) -> str:
             r"\toprule",
         ]
         for at, i in enumerate(page):
-            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i], formats, names, room)]
+            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i], rows, formats, names, room)]
         lines += [r"\bottomrule", r"\end{tabular}", rf"\end{{{environment}}}"]
     return "\n".join([*lines, ""])
 

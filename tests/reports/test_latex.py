@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
 from reports import evidence, latex, paper
 from reports.analysis import analyse
+from reports.tables import Entry, Table
 
 LONG = "a method that is trained twice, then weighted by_a_word_that_is_longer_than_any_column_could_ever_be, and then again"
 NASTY = r'"5" %_{x} & $y$ #1 ~^\end{table} <b> | é'
@@ -44,7 +46,9 @@ def test_every_table_compiles_and_fits(sim, tmp_path, style):
         {"food": "f_o%od", "arrows": "icons_animals_nature", "weather": "of_" * 40, "animals": "average"}
     )
     analysis = analyse(frame)
+    tall = [(f"method {i}", [Entry(f"{i}.{k} ± 0.1") for k in range(9)]) for i in range(60)]
     tables = [*evidence.all_tables(analysis, pairs=False), *paper.tables(analysis, paper.Layout())]
+    tables.append(Table("tall", "Tall", "A word or two. " * 50, [f"dataset {k}" for k in range(9)], tall, pd.DataFrame()))
     documentclass, wide, high, gap, fonts = STYLES[style]
     setup = "Setup: backbone ViT-B-16, 16 shots per class, 3 seeds."
     written = "\n".join(latex.column(table, setup) + latex.across(table, setup, wide) for table in tables)

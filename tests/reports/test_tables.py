@@ -66,6 +66,19 @@ def test_a_leaderboard_without_a_control_names_none(sim):
     assert "against coop_ce." in board.leaderboard_table(analyse(frame)).caption
 
 
+@pytest.mark.parametrize(("methods", "words"), [(30, 200), (48, 20), (48, 90), (130, 90)])
+def test_a_latex_table_that_is_too_tall_for_a_page_goes_on_in_another(methods, words):
+    names = [f"method {i}" for i in range(methods)]
+    rows = [(name, [Entry(f"{i}.{k}") for k in range(9)]) for i, name in enumerate(names)]
+    table = Table("t", "T", "word " * words, [f"dataset{k}" for k in range(9)], rows, pd.DataFrame())
+    text = latex.column(table, room=150.0)
+    assert all(text.count(f"method {i} &") == text.count("method 0 &") > 1 for i in range(methods))
+    assert all(text.count(f" {i}.{k} ") == 1 for i in range(methods) for k in range(9))
+    for n, one in enumerate(text.split(r"\begin{table}")[1:]):
+        caption = 14 + 12 * (1 + 5 * words * 5 // 150 if n == 0 else 2)
+        assert caption + 9.5 * one.count(r"\\") < 550
+
+
 def test_values_never_show_minus_zero_or_nan():
     assert wording.value(-0.04) == "0.0"
     assert wording.value(-0.04, signed=True) == "+0.0"
