@@ -12,6 +12,7 @@ import textwrap
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 import matplotlib as mpl
 from matplotlib.ft2font import FT2Font
@@ -24,7 +25,8 @@ SPECIAL = {
     "±": r"$\pm$", "–": "--", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "√": r"$\surd$", "×": r"$\times$", "≥": r"$\geq$",
     "≤": r"$\leq$", "·": r"$\cdot$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "“": "``", "”": "''", '"': "''",
-    "…": r"\dots{}", "Δ": r"$\Delta$", "γ": r"$\gamma$", "−": "$-$",
+    "…": r"\dots{}", "−": "$-$",
+    "Δ": r"$\Delta$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "τ": r"$\tau$",
 }  # fmt: skip
 MINUS = re.compile(r"(?<![^ (])-(?=\d)")
 COLUMN, HIGH = (
@@ -46,8 +48,12 @@ SIUNITX = (
 def text(words: str) -> str:
     """Text with LaTeX's special characters escaped, true minus signs and quotes; what the fonts lack becomes a question mark."""
     quoted = re.sub(r'"([^"]*)"', "“\\1”", MINUS.sub("−", words))
-    shown = (SPECIAL.get(c, c if c.isascii() and c.isprintable() else "?") for c in quoted)
-    return "".join(shown)
+    return "".join(SPECIAL.get(c, c if _known(c) else "?") for c in quoted)
+
+
+def _known(character: str) -> bool:
+    """Whether LaTeX has a character in every encoding of its fonts: ASCII, and Latin-1's letters with one accent."""
+    return ord(character) < 256 and character.isprintable() and (character.isascii() or len(normalize("NFD", character)) == 2)
 
 
 @cache
@@ -138,6 +144,8 @@ def _widths(table: Table, room: float) -> list[float]:
 def _panels(table: Table, room: float) -> list[list[int]]:
     """The positions of the columns, panel by panel, such that what stands below each other fits, as wide as the widest."""
     widths = _widths(table, room)
+    if 2 * LEADING * len(table.rows) > HIGH:  # a panel per page
+        return _laid_out(table, widths, room)
     for less in range(0, int(room), 4):
         panels = _laid_out(table, widths, room - less)
         stacks = [[i for i in stack if i is not None] for stack in itertools.zip_longest(*panels)]

@@ -7,12 +7,13 @@ import subprocess
 import pandas as pd
 import pytest
 
-from reports import evidence, latex, paper
+from methods import registry
+from reports import evidence, latex, paper, style
 from reports.analysis import analyse
 from reports.tables import Entry, Table
 
 LONG = "a method that is trained twice, then weighted by_a_word_that_is_longer_than_any_column_could_ever_be, and then again"
-NASTY = r'"5" %_{x} & $y$ #1 ~^\end{table} <b> | é'
+NASTY = r'"5" %_{x} & $y$ #1 ~^\end{table} <b> | Éç ε ð ½ 漢'
 STYLES = {  # class, text width and height, column separation in points, as the styles set them; fonts
     "neurips": (r"\documentclass{article}", 397.5, 650, 10, r"\usepackage{times}"),
     "cvpr": (r"\documentclass[10pt,twocolumn]{article}", 496.9, 641, 22.5, r"\usepackage{times}"),
@@ -28,6 +29,11 @@ def test_special_characters_are_escaped():
 def test_minus_is_a_minus_and_a_hyphen_a_hyphen():
     assert latex.text("-0.3 to +1.2") == "$-$0.3 to +1.2"
     assert latex.text("zero-shot, 3-1 (-2)") == "zero-shot, 3-1 ($-$2)"
+
+
+def test_names_keep_their_accents_and_greek_letters():
+    assert latex.text("Müller, ε-softmax, 漢 ½") == r"Müller, $\varepsilon$-softmax, ? ?"
+    assert not [title for name in style.KNOWN if "?" in latex.text(title := registry.load(name).title)]
 
 
 def test_quotes_open_and_close_in_every_encoding():
