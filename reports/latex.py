@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 import textwrap
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,8 @@ class Format(NamedTuple):
         return f"{'+' * self.sign}{'0' * self.whole}{'.' * bool(self.decimals)}{'0' * self.decimals}{self.behind}"
 
 
-def _format(texts: list[str]) -> Format | None:
+@cache  # of a column, asked for at every width that is tried
+def _format(texts: tuple[str, ...]) -> Format | None:
     """The format of numbers; None where something is neither a number nor missing, or has other decimals."""
     found = [NUMBER.fullmatch(text) for text in texts if text != MISSING]
     numbers = [match.groups(default="") for match in found if match]
@@ -111,8 +113,19 @@ def _format(texts: list[str]) -> Format | None:
     return Format(any(signs), max(map(len, wholes)), decimals.pop(), max(map(len, spreads)))
 
 
-def _texts(table: Table, columns: list[int]) -> list[str]:
-    return [row[i].text for _, row in table.rows for i in columns]
+def _texts(table: Table, column: int) -> tuple[str, ...]:
+    return tuple(row[column].text for _, row in table.rows)
+
+
+def _common(table: Table, columns: Iterable[int | None]) -> Format | None:
+    """The format that fits several columns; None where one is text, or has other decimals."""
+    texts = [_texts(table, i) for i in columns if i is not None]
+    found = [_format(column) for column in texts if set(column) != {MISSING}]
+    formats = [one for one in found if one]
+    if not formats or len(formats) < len(found) or len({one.decimals for one in formats}) > 1:
+        return None
+    signs, wholes, decimals, spreads = zip(*formats, strict=True)
+    return Format(any(signs), max(wholes), decimals[0], max(spreads))
 
 
 @cache
@@ -136,21 +149,19 @@ def _widths(table: Table, room: float) -> list[float]:
     """What every column takes, with the gaps on its sides; a group's name, in lines, is no wider than `room`."""
     found = []
     for i, head in enumerate(table.columns):
-        texts, numbers = _texts(table, [i]), _format(_texts(table, [i]))
+        texts, numbers = _texts(table, i), _format(_texts(table, i))
         found.append(max(map(width, [*_heads(head, room), numbers.widest if numbers else "", *texts])) + 2 * GAP)
     return found
 
 
-def _panels(table: Table, room: float) -> list[list[int]]:
+def _panels(table: Table, widths: list[float], room: float) -> list[list[int]]:
     """The positions of the columns, panel by panel, such that what stands below each other fits, as wide as the widest."""
-    widths = _widths(table, room)
     if 2 * LEADING * len(table.rows) > HIGH:  # a panel per page
         return _laid_out(table, widths, room)
     for less in range(0, int(room), 4):
         panels = _laid_out(table, widths, room - less)
         stacks = [[i for i in stack if i is not None] for stack in itertools.zip_longest(*panels)]
-        formats = [_format(_texts(table, stack)) for stack in stacks]
-        commons = [width(numbers.widest) + 2 * GAP if numbers else 0.0 for numbers in formats]
+        commons = [width(numbers.widest) + 2 * GAP if numbers else 0.0 for numbers in (_common(table, stack) for stack in stacks)]
         if sum(max(common, *(widths[i] for i in stack)) for common, stack in zip(commons, stacks, strict=True)) <= room:
             break
     return panels
@@ -222,9 +233,11 @@ def _stacked(lines: list[str], side: str) -> str:
     return shown if len(lines) == 1 else rf"\shortstack[{side}]{{{shown}}}"
 
 
-def _pages(table: Table, panels: list[list[int]], caption: str, names: float, room: float) -> list[tuple[list[int], list[int]]]:
+def _pages(
+    table: Table, panels: list[list[int]], widths: list[float], caption: str, names: float, room: float
+) -> list[tuple[list[int], list[int]]]:
     """The positions of the panels and of the rows on each page: rows are split only where one panel is too tall for a page."""
-    lines, widths = [len(_broken(label, names)) for label, _ in table.rows], _widths(table, room)
+    lines = [len(_broken(label, names)) for label, _ in table.rows]
     spans = {name: sum(itertools.compress(widths, [group == name for group in table.groups])) for name in table.groups}
     head = max((len(_heads(name, room)) for name in table.columns), default=1)
     head += max((len(_broken(name, span - 2 * GAP)) for name, span in spans.items()), default=0)
@@ -245,26 +258,29 @@ def _pages(table: Table, panels: list[list[int]], caption: str, names: float, ro
     return [([opening, *others[:beside]], rows), *((page, rows) for page in further)]
 
 
-def _panel(table: Table, panel: list[int], rows: list[int], formats: list[Format | None], names: float, room: float) -> list[str]:
+def _panel(
+    table: Table, panel: list[int], rows: list[int], formats: list[Format | None], widths: list[float], names: float, room: float
+) -> list[str]:
     heads = ["Method", *(f"{{{_stacked(_heads(table.columns[i], room), 'r')}}}" for i in panel)]
     entries = [
         [_stacked(_broken(label, names), "l"), *(_entry(row[i], numbers) for i, numbers in zip(panel, formats, strict=False))]
         for label, row in (table.rows[at] for at in rows)
     ]
     head, *body = [" & ".join(cells) + r" \\" for cells in (heads, *entries)]
-    return [*(_groups(table, panel, _widths(table, room)) if table.groups else []), head, r"\midrule", *body]
+    return [*(_groups(table, panel, widths) if table.groups else []), head, r"\midrule", *body]
 
 
 def _tables(table: Table, setup: str, room: float, environment: str) -> str:
     names = min(max(map(width, ["Method", *(label for label, _ in table.rows)])), room / 2)
     room -= names + GAP
-    panels = _panels(table, room) or [[]]
+    widths = _widths(table, room)
+    panels = _panels(table, widths, room) or [[]]
     whole = f"{table.caption.replace(TIED, 'Underlined')} {setup}"
     lines = [r"% needs \usepackage{booktabs,siunitx}"]
-    for n, (page, rows) in enumerate(_pages(table, panels, whole, names, room)):
+    for n, (page, rows) in enumerate(_pages(table, panels, widths, whole, names, room)):
         caption = f"{table.title}, continued." if n else whole
         below = itertools.zip_longest(*(panels[i] for i in page))  # the columns that stand below each other
-        formats = [_format(_texts(table, [i for i in position if i is not None])) for position in below]
+        formats = [_common(table, position) for position in below]
         lines += [
             rf"\begin{{{environment}}}",
             r"\centering\setlength{\belowcaptionskip}{4pt}",
@@ -276,7 +292,7 @@ def _tables(table: Table, setup: str, room: float, environment: str) -> str:
             r"\toprule",
         ]
         for at, i in enumerate(page):
-            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i], rows, formats, names, room)]
+            lines += [*([r"\midrule"] if at else []), *_panel(table, panels[i], rows, formats, widths, names, room)]
         lines += [r"\bottomrule", r"\end{tabular}", rf"\end{{{environment}}}"]
     return "\n".join([*lines, ""])
 

@@ -51,7 +51,7 @@ def _spread(groups: Any, kind: Spread) -> dict[Any, float]:
         return {}
     std, n = groups.std(), groups.size()
     reach = pd.Series(statistics.t_reach(np.maximum(n, 2)), n.index) if kind == "interval" else 1.0
-    return dict(std if kind == "std" else reach * std / np.sqrt(n))
+    return dict((std if kind == "std" else reach * std / np.sqrt(n)).to_dict())
 
 
 def tables(analysis: Analysis, layout: Layout) -> list[Table]:

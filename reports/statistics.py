@@ -9,12 +9,13 @@ Scores come as a frame whose rows are datasets and whose columns are labels, or 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from bench.errors import BenchError
 from reports.wording import counted
@@ -68,7 +69,12 @@ def wilcoxon(differences: Floats) -> float:
     scipy leaves the exact distribution when there are ties or zeros, so it is counted here: each rank takes either sign with
     probability ½, and the sum of the positive ones is convolved rank by rank (twice the ranks, since ties have half ranks).
     """
-    ranks, signs = signed_ranks(differences)
+    return _wilcoxon(tuple(np.asarray(differences, dtype=float).tolist()))
+
+
+@lru_cache(4096)  # several tables of a report ask the same
+def _wilcoxon(differences: tuple[float, ...]) -> float:
+    ranks, signs = signed_ranks(np.array(differences))
     doubled = np.rint(2 * ranks).astype(int)
     total, seen = int(doubled.sum()), int(doubled[signs > 0].sum())
     chance = np.zeros(total + 1)
@@ -189,7 +195,7 @@ def difference_p(first: Floats, second: Floats, shared: Shared) -> float:
     of_datasets, of_seeds = d.var(ddof=1) / n, common / s
     spread = of_datasets + of_seeds
     freedom = spread**2 / (of_datasets**2 / (n - 1) + of_seeds**2 / df)
-    return max(p, float(2 * stats.t.sf(abs(d.mean()) / np.sqrt(spread), freedom)))
+    return max(p, float(2 * special.stdtr(freedom, -abs(d.mean()) / np.sqrt(spread))))  # of Student's t
 
 
 def claim(p: float, ranks_p: float, differences: Floats) -> Claim:
