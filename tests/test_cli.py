@@ -86,6 +86,18 @@ def test_a_stream_that_lacks_a_character_shows_an_escape():
     assert r"'\u03a9mega'" in done.stderr
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    """As `bench datasets | head -1`, where `head` has gone before the second line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from bench.cli import main; main()", "datasets"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_a_command_as_ctrl_c_does_and_is_named(number):
     code = (

@@ -81,6 +81,8 @@ def _run() -> int:
     try:
         return int(app(standalone_mode=False) or OK)
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # typer exits where the reader of our output has gone
+            raise error.__context__ from None
         raise BenchError(f"a method's code has tried to end the program (exit status {error.code}).", "Correct it.") from error
 
 
