@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.results.frame import Results
-from reports import bayes, cells, gains, statistics
+from reports import bayes, cells, friedman, gains, statistics
 from reports.analysis import Analysis
 from reports.board import leaderboard_table
 from reports.sentences import equivalence
@@ -177,7 +177,7 @@ def statistics_lines(analysis: Analysis) -> list[str]:
     n, k = scores.shape
     lines = []
     if k >= 3 and n >= statistics.FEWEST:
-        test = statistics.friedman(scores.to_numpy())
+        test = friedman.friedman(scores.to_numpy())
         f = f"F({test.df[0]}, {test.df[1]}) = {test.statistic:.2f}, {p_equals(test.p)}"
         same = "all datasets order the methods alike, p < 0.0001"
         question = f"Do the {k} ranked methods differ at all? Friedman's test with Iman and Davenport's correction: "

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports import cells, labels, statistics
+from reports import cells, friedman, labels
 from reports.analysis import Analysis
 from reports.figures import PAGE, Drawing, foremost, handles, highlighted, inches, lines, panels, shortened
 from reports.gains import gains_of, profiles
@@ -31,10 +31,10 @@ def cliques(ranks: pd.Series, distance: float) -> list[tuple[float, float]]:
 def critical_difference(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing:
     """Demšar's diagram: mean ranks on a line (best left), bars join what the Nemenyi test does not tell apart."""
     scores = analysis.scores[analysis.ranked]
-    ranks = pd.Series(statistics.friedman(scores.to_numpy()).ranks, index=analysis.ranked).sort_values(kind="stable")
+    ranks = pd.Series(friedman.friedman(scores.to_numpy()).ranks, index=analysis.ranked).sort_values(kind="stable")
     most = next(n for n in range(28, 3, -1) if inches(f"{shortened(label, n)} 00.0" for label in analysis.ranked) < 0.33 * width)
     short = {label: shortened(label, most) for label in analysis.ranked}
-    distance = statistics.nemenyi_distance(*scores.shape[::-1])
+    distance = friedman.nemenyi_distance(*scores.shape[::-1])
     half, bars = (len(ranks) + 1) // 2, cliques(ranks, distance)
     step, top = 0.15, 0.2 + 0.07 * len(bars)  # inches: between labels, and of the first label below the axis
     high = 0.55 + top + step * half

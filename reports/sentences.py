@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from reports import bayes, cells, labels, statistics
+from reports import bayes, cells, friedman, labels, statistics
 from reports.analysis import Analysis, Source, analyse
 from reports.choices import Choices, with_options
 from reports.wording import counted, p_equals, p_text, value
@@ -130,7 +130,7 @@ def paste(analysis: Analysis) -> str:
     data = f"We compare {counted(k, 'method')} on {counted(n, 'dataset')} {noise_range(analysis)} ({setup(analysis)})."
     parts = [data, _score(analysis), "The dataset is the experimental unit."]
     if k >= 3 and n >= statistics.FEWEST:
-        test = statistics.friedman(analysis.scores[analysis.ranked].to_numpy())
+        test = friedman.friedman(analysis.scores[analysis.ranked].to_numpy())
         f = (
             "the methods' order is the same on all datasets"
             if np.isinf(test.statistic)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from methods import registry
-from reports import evidence, latex, paper, style
+from reports import evidence, latex, paper, style, typesetting
 from reports.analysis import analyse
 from reports.tables import Entry, Table
 
@@ -22,22 +22,22 @@ STYLES = {  # class, text width and height, column separation in points, as the 
 
 
 def test_special_characters_are_escaped():
-    assert latex.text("a_b & 5 % ± 1") == r"a\_b \& 5 \% $\pm$ 1"
-    assert latex.text("\\x{}") == r"\textbackslash{}x\{\}"
+    assert typesetting.text("a_b & 5 % ± 1") == r"a\_b \& 5 \% $\pm$ 1"
+    assert typesetting.text("\\x{}") == r"\textbackslash{}x\{\}"
 
 
 def test_minus_is_a_minus_and_a_hyphen_a_hyphen():
-    assert latex.text("-0.3 to +1.2") == "$-$0.3 to +1.2"
-    assert latex.text("zero-shot, 3-1 (-2)") == "zero-shot, 3-1 ($-$2)"
+    assert typesetting.text("-0.3 to +1.2") == "$-$0.3 to +1.2"
+    assert typesetting.text("zero-shot, 3-1 (-2)") == "zero-shot, 3-1 ($-$2)"
 
 
 def test_names_keep_their_accents_and_greek_letters():
-    assert latex.text("Müller, ε-softmax, 漢 ½") == r"Müller, $\varepsilon$-softmax, ? ?"
-    assert not [title for name in style.KNOWN if "?" in latex.text(title := registry.load(name).title)]
+    assert typesetting.text("Müller, ε-softmax, 漢 ½") == r"Müller, $\varepsilon$-softmax, ? ?"
+    assert not [title for name in style.KNOWN if "?" in typesetting.text(title := registry.load(name).title)]
 
 
 def test_quotes_open_and_close_in_every_encoding():
-    assert latex.text('GCE from "a photo of a", 3" high') == "GCE from ``a photo of a'', 3'' high"
+    assert typesetting.text('GCE from "a photo of a", 3" high') == "GCE from ``a photo of a'', 3'' high"
 
 
 @pytest.mark.latex

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import BenchError
-from reports import board, evidence, latex, paper, render, tables, wording
+from reports import board, evidence, latex, paper, render, tables, typesetting, wording
 from reports.analysis import analyse
 from reports.choices import Choices
 from reports.tables import Entry, Table
@@ -53,8 +53,8 @@ def test_wide_latex_tables_are_split_and_lose_nothing():
 
 
 def test_latex_shows_and_measures_what_it_cannot_print_as_something_else():
-    assert latex.text("a\nb") == "a?b"
-    assert latex.width("a\nb") == latex.width("a+b")
+    assert typesetting.text("a\nb") == "a?b"
+    assert typesetting.width("a\nb") == typesetting.width("a+b")
     assert "a b &" in latex.column(small("a\nb"))
 
 
