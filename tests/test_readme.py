@@ -1,6 +1,5 @@
 """What the README tells a newcomer is true: its method conforms, its grid expands, its commands exist."""
 
-import json
 import re
 import shlex
 import tomllib
@@ -16,7 +15,6 @@ from bench.results.frame import load
 from methods import registry
 from reports import Choices, analyse, answers, cells
 from reports.premise import keeps, more_than
-from reports.selection import select
 
 ROOT = Path(__file__).parent.parent
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
@@ -200,51 +198,6 @@ def test_methods_at_their_own_step_sizes_on_clean_labels():
         assert row.idxmax() in row.index[1:-1]
 
 
-@pytest.mark.parametrize(("rate", "prompts"), [(0.5, "learning-rates"), (0.0, "learning-rates-clean")])
-def test_the_tables_of_what_is_tuned(rate, prompts):
-    frame = pd.concat([load(RESULTS / name).frame for name in ("adapters", prompts)], ignore_index=True)
-    frame = frame[frame["rate"] == rate]
-    frame = frame[~frame["trained"] | frame["lr"].isin([0.002, 0.1, 0.128]) | frame["lr"].isna()].drop_duplicates("run_id")
-    means = select(frame, "noisy_val").pivot_table(index=["domain", "tunes"], columns="method_title", values="accuracy")
-    losses = ["CoOp", "SCE", "GCE", "PromptMAE", "DSPT"]
-    names = {"prompt": "prompt", "linear_probe": "linear probe", "zero_shot_probe": "probe from zero-shot",
-             "task_residual": "TaskRes", "clip_adapter": "CLIP-Adapter", "tip_adapter": "Tip-Adapter-F"}  # fmt: skip
-    shown = {tuple(row[:6]) for row in rows_of_text()}
-    for (domain, tunes), row in means.iterrows():
-        place = "in domain" if domain == "in" else "out of domain"
-        assert (f"{names[tunes]}, {place}", *(f"{mean:.1f}" for mean in row[losses])) in shown
-    weights = ["task_residual", "zero_shot_probe"]
-    assert (means.loc["out"].loc[weights, losses] > means.loc[("out", "prompt"), losses]).all(axis=None)
-    if rate:
-        lost = means.loc["in"].loc[["prompt", *weights]].eval("DSPT - CoOp")
-        assert lost.between(22.5, 24).all()
-        assert (means.loc["in"].loc[["clip_adapter", "tip_adapter"], losses] > 76.4).all(axis=None)
-    else:
-        kept = means.loc["in", losses].drop("linear_probe") - means.loc[("in", "prompt"), "Zero-shot CLIP"]
-        assert kept.abs().max(axis=None) < 2
-        assert means.loc["out"].loc[weights, ["CoOp", "SCE"]].round().eq(57).all(axis=None)
-        assert round(means.loc[("out", "prompt"), losses].max()) == 43
-        lost = means.loc["out"].loc[weights, ["DSPT", "PromptMAE"]].rsub(means.loc["out"].loc[weights, "CoOp"], axis=0)
-        assert lost.min(axis=None) > 10.5
-        assert lost.max(axis=None) < 12.5
-
-
-def test_the_order_in_print_and_here():
-    titles = {"coop_ce": "CoOp", "gce(q=0.5)": "GCE", "joapr": "JoAPR", "nlprompt": "NLPrompt"}
-    printed = pd.read_csv(RESULTS / "published" / "label_noise.csv").query("noise == 'symmetric' and rate == 0.5")
-    printed = printed[printed["method"].isin(titles.values())]
-    means = [printed.pivot_table(index="dataset", columns="method", values="accuracy").dropna().mean()]
-    for name in ("reference", "random-start"):
-        frame = load(RESULTS / name).frame.query("noise == 'symmetric' and rate == 0.5")
-        frame = frame.assign(title=frame["label"].map(titles)).dropna(subset="title")
-        means += [row for _, row in frame.pivot_table(index="domain", columns="title", values="accuracy").iterrows()]
-    shown = {tuple(row[1:]) for row in rows_of_text()}
-    assert all(tuple(f"{mean:.1f}" for mean in row) in shown for row in means)
-    last = [row.idxmin() for row in means]
-    assert last == ["CoOp", "CoOp", "JoAPR", "JoAPR", "JoAPR"]
-    assert [bool(row["NLPrompt"] > row["GCE"]) for row in means] == [True, False, False, True, False]
-
-
 def test_what_the_readme_says_in_words(reference):
     """Its plain sentences, as comparisons of the numbers that they speak of."""
     inside, outside = (reference.groups[domain] for domain in ("in", "out"))
@@ -266,27 +219,3 @@ def test_what_the_readme_says_in_words(reference):
     assert (dspt["out"].loc[["GCE", "GCE(q=0.5)", "SCE"], "claim"] == "better").all()
     assert -1 < dspt["out"].loc["PromptMAE", "difference"] < 0
     assert float(inside.zero_shot.mean()) > 4 * float(outside.zero_shot.mean())
-
-
-def test_the_table_of_the_starts():
-    """Accuracy before the first step, clean and at 75 % noise, by start; and the README's sentence of it."""
-    frame = load(RESULTS / "starts").frame.query("trained")
-    trains = frame["train"].map(json.loads)
-    frame = frame.assign(init=[train["ctx_init"] for train in trains], length=[train["n_ctx"] for train in trains])
-    rows = [line.strip("| ").split(" | ") for line in (RESULTS / "README.md").read_text(encoding="utf-8").splitlines()]
-    (head,) = [row for row in rows if row[0] == "18 icon tasks, percent"]
-    for name, init, length in (("16 random tokens", "random", 16), ("4 random tokens", "random", 4), ('"a photo of a"', "words", 0),
-                               ("the card's template", "template", 0)):  # fmt: skip
-        (shown,) = [row for row in rows if row[0] == name]
-        own = frame[(frame["init"] == init) & (frame["length"] == length)]
-        expected = [own["start"].mean()]
-        for column in head[2:]:
-            title, rate = column.split(", ")
-            here = own[(own["method_title"] == title) & (own["rate"] == (0.0 if rate == "clean" else 0.75))]
-            expected.append(here["accuracy"].mean())
-        assert [float(number) for number in shown[1:]] == [round(number, 1) for number in expected]
-        if length == 16:
-            ends = dict(zip(head[1:], shown[1:], strict=True))
-            first, last = ends["before the first step"], ends["DSPT, 75 % noise"]
-            said = f"the icon tasks begin at {first} % and DSPT ends at {last} % under 75 % noise"
-            assert said in README
