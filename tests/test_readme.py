@@ -165,7 +165,7 @@ def test_pair_flips_and_confusions(name):
     assert set(kept.index[kept > -0.5]) == {"DSPT", "PromptMAE", "JoAPR"}
     below = inside.loc[["GCE", "GCE(q=0.5)", "NLPrompt", "CLIPCleaner", "SCE", "RCE", "NCE+RCE", "CoOp"]]
     assert (below["claim"] == "worse").all()
-    assert below.loc[["GCE", "SCE"], "difference"].round(1).tolist() in ([-0.4, -4.5], [-0.3, -4.5])
+    assert below.loc[["GCE", "SCE"], "difference"].round(1).tolist() == [-0.4, -4.5]
     assert below.loc["GCE", "p_equivalent"] > 0.95
     assert below.loc[["SCE", "RCE", "NCE+RCE"], "difference"].sub(below.loc["CoOp", "difference"]).abs().max() < 1
     assert outside["difference"].idxmax() == "CoOp"

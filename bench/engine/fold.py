@@ -39,7 +39,7 @@ class Unfoldable(Exception):  # noqa: N818 - no error: these runs are computed o
         why: What it raised.
     """
 
-    def __init__(self, kind: "Kind", why: BaseException) -> None:
+    def __init__(self, kind: Kind, why: BaseException) -> None:
         super().__init__(f"{kind[0].__name__} is computed run by run: {why}")
         self.kind = kind
 
