@@ -50,17 +50,20 @@ def logits(p_y: float, classes: int, rest: str) -> Tensor:
 
 
 def curve(method: Method, classes: int, rest: str) -> Iterator[Point]:
-    """A method's curve; nothing where the loss draws at random."""
-    for p_y in np.linspace(0, 1, POINTS + 2)[1:-1]:
-        generator = torch.Generator().manual_seed(0)
-        before = generator.get_state()
-        images = logits(p_y, classes, rest).repeat(method.views, 1, 1).requires_grad_()
-        text, first = torch.eye(classes, dtype=torch.float64)[None], torch.zeros(1, dtype=torch.long)
-        loss = method.loss(Batch(text, images, first, first, scale=1.0, epoch=0, generator=generator)).mean()
-        if not torch.equal(before, generator.get_state()):
-            return
-        (gradient,) = torch.autograd.grad(loss, images)
-        yield Point(method.name, round(p_y, 4), gradient.sum(dim=0).norm().item(), loss.item(), classes, rest)
+    """A method's curve; nothing where the loss draws at random, or gives a batch's mean."""
+    p_y = np.linspace(0, 1, POINTS + 2)[1:-1]
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    samples = torch.stack([logits(p, classes, rest) for p in p_y])  # one batch, as no sample's loss hangs on another
+    images = samples.repeat(method.views, 1, 1).requires_grad_()
+    text, first = torch.eye(classes, dtype=torch.float64)[None], torch.zeros(POINTS, dtype=torch.long)
+    loss = method.loss(Batch(text, images, first, torch.arange(POINTS), scale=1.0, epoch=0, generator=generator))
+    if loss.shape != first.shape or not torch.equal(before, generator.get_state()):
+        return
+    (gradient,) = torch.autograd.grad(loss.sum(), images)
+    norms = gradient.sum(dim=0).norm(dim=1)
+    for p, norm, own in zip(p_y, norms.tolist(), loss.tolist(), strict=True):
+        yield Point(method.name, round(p, 4), norm, own, classes, rest)
 
 
 def write_curves(classes: list[int], out: TextIO) -> None:

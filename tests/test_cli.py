@@ -45,15 +45,19 @@ def test_listing_and_planning_import_nothing_heavy(words, tmp_path):
     assert "heavy: []" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["status", "nowhere"], ["report", "nowhere"]])
-def test_reading_results_does_not_import_torch(words):
+def test_reading_results_does_not_import_torch_and_reports_no_method():
     code = (
-        "import sys, atexit; from bench.cli import main;"
-        "atexit.register(lambda: print('heavy:', sorted({'torch', 'open_clip'} & set(sys.modules)))); main()"
+        "import sys\nfrom bench.cli import main\n"
+        "def run(*words):\n"
+        "    sys.argv = ['bench', *words]\n"
+        "    try:\n        main()\n    except SystemExit as ended:\n        print('code:', ended.code)\n"
+        "import reports, reports.report, reports.comparison\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'methods') or m.startswith('bench.engine')])\n"
+        "run('report', 'nowhere')\nrun('status', 'nowhere')\n"
+        "print({'torch', 'open_clip'} & set(sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "heavy: []" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "code: 2", "code: 2", "set()"]
 
 
 def test_a_stack_trace_is_for_debug():

@@ -104,7 +104,7 @@ def test_paths_agree_on_any_class_names(names):
     assert_paths_agree(names, TrainSpec(n_ctx=4))
 
 
-@pytest.mark.parametrize("count", [1, 130, 1000])
+@pytest.mark.parametrize("count", [1, 130, 400])
 def test_paths_agree_on_few_and_many_classes(count):
     assert_paths_agree([f"{n % 17} {n}" for n in range(count)], TrainSpec(n_ctx=4))
 

@@ -16,6 +16,12 @@ def sim():
     return module
 
 
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch):
+    """What is tested of pictures is not how many dots they have."""
+    monkeypatch.setattr("reports.report.DPI", 40)
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run `bench ARGS`; gives exit code, stdout and stderr."""
