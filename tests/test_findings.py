@@ -97,3 +97,24 @@ def test_the_table_of_all_methods_from_random_tokens():
     order = random["in", 0.5].sort_values(ascending=False).index
     assert set(order[:3]) == {"NCE+RCE", "RCE", "NLPrompt"}
     assert random.loc["DSPT", ("in", 0.5)] < random.loc["SCE", ("in", 0.5)]
+
+
+NOISES = [("symmetric", 0.25), ("symmetric", 0.75), ("pairflip", 0.25), ("confusion", 0.5)]
+MARKS = {"better": " ▲", "worse": " ▼"}
+
+
+def noises_shown():
+    """The table of the roster under other noise: a row's eight numbers, with their marks, by its name."""
+    return {row[0]: row[1:] for row in rows_of_text() if len(row) == 9 and row[0] != "percent"}
+
+
+def test_the_means_of_the_roster_under_other_noise():
+    frame = load(RESULTS / "roster-noises").frame
+    frame = frame.assign(title=frame["method_title"].where(frame["label"] != "gce(q=0.5)", "GCE(q=0.5)"))
+    zero_shot, runs = frame[frame["method"] == "zero_shot"], frame[frame["method"] != "zero_shot"]
+    means = runs.pivot_table(index="title", columns=["domain", "noise", "rate"], values="accuracy")
+    means.loc["Zero-shot CLIP"] = [zero_shot.loc[zero_shot["domain"] == column[0], "accuracy"].mean() for column in means]
+    columns = [(domain, *noise) for domain in ("in", "out") for noise in NOISES]
+    shown = {title.removesuffix(" †"): [float(cell.split()[0]) for cell in row] for title, row in noises_shown().items()}
+    assert shown.keys() == set(means.index)
+    assert all(shown[title] == [round(mean, 1) for mean in row] for title, row in means[columns].iterrows())

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 
 from bench.engine.metrics import accuracy, belief_quality, calibration_error, distance_from
 
@@ -31,6 +30,8 @@ def test_belief_quality_by_hand():
 
 @pytest.mark.parametrize("decimals", [1, 6])
 def test_auroc_is_scikit_learns_with_and_without_ties(decimals):
+    from sklearn.metrics import roc_auc_score
+
     rng = np.random.default_rng(0)
     belief, clean = rng.random(200).round(decimals), rng.random(200) > 0.3
     found = belief_quality(torch.from_numpy(belief), clean)["belief_auroc"]

@@ -8,7 +8,6 @@ import pytest
 import scipy.optimize
 import scipy.stats
 import torch
-from sklearn.mixture import GaussianMixture
 
 from methods import joapr
 from methods.registry import create
@@ -78,6 +77,8 @@ def test_the_noise_rate_is_counted_at_the_last_one(threshold, rate, clean, monke
 
 
 def test_the_mixture_is_that_of_the_public_code(monkeypatch):
+    from sklearn.mixture import GaussianMixture
+
     made = []
     monkeypatch.setattr("sklearn.mixture.GaussianMixture", lambda *a, **k: made.append(GaussianMixture(*a, **k)) or made[-1])
     joapr.partition(np.linspace(0, 1, 10), 0.5, seed=7)
@@ -115,6 +116,8 @@ def test_joapr_keeps_weights_with_their_samples(make_task):
 
 def test_joaprs_belief_is_the_mixtures_posterior(make_task):
     """Against scikit-learn's mixture on the same scaled losses, and no longer 0 or 1."""
+    from sklearn.mixture import GaussianMixture
+
     z, labels = np.random.default_rng(1).standard_normal((24, 4)), np.arange(24) % 4  # between four classes
     method = create("joapr")
     method.start(make_task(z, labels))

@@ -4,7 +4,6 @@ import math
 import warnings
 
 import numpy as np
-import ot
 import pytest
 import scipy.optimize
 import scipy.stats
@@ -36,6 +35,8 @@ def cost_of(z):
 
 @pytest.mark.parametrize("reg", [0.05, 0.01])
 def test_the_plan_is_that_of_plain_sinkhorn_where_it_works(reg):
+    import ot
+
     z = 3 * np.random.default_rng(0).standard_normal((24, 4))
     plan = nlprompt.transport(torch.from_numpy(z), reg).numpy()
     np.testing.assert_allclose(plan.sum(1), 1 / 24, rtol=1e-4)
@@ -76,6 +77,8 @@ def test_the_plan_at_a_small_regularisation(z, reg):
 @pytest.mark.parametrize(("classes", "reg"), [(14, 0.01), (1000, 0.01), (10, 0.0035), (10, 0.0034), (10, 0.0032)])
 def test_the_plan_does_not_depend_on_the_domain(classes, reg):
     """Confident logits, whose cost spreads over nearly 1: around reg = 1/300 the domain changes; 1,000 classes shift all costs."""
+    import ot
+
     z = 30 * np.eye(classes)[np.arange(60) % classes] + np.random.default_rng(0).standard_normal((60, classes))
     plan = nlprompt.transport(torch.from_numpy(z), reg).numpy()
     logs = ot.sinkhorn(np.full(60, 1 / 60), np.full(classes, 1 / classes), cost_of(z), reg, method="sinkhorn_log",
@@ -101,6 +104,8 @@ def test_nlprompt_transports_at_its_own_regularisation(given, clean, make_task):
 
 def test_a_small_regularisation_does_not_turn_the_method_into_mae(make_task):
     """At .001 the public code's Sinkhorn divides by zero; in the log domain the plan is whole and finds the clean samples."""
+    import ot
+
     z, labels = confident()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from bench.errors import BenchError
 from reports import friedman, statistics
@@ -111,6 +110,8 @@ def test_holm_by_hand():
 
 
 def test_holm_is_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
     rng = np.random.default_rng(5)
     for m in (1, 2, 7, 25):
         p = np.round(rng.uniform(0, 0.2, m), 2)
