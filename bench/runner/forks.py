@@ -4,13 +4,15 @@ import multiprocessing
 from multiprocessing import forkserver
 from typing import Any
 
+PRELOAD = ["bench.runner.worker", "torch", "bench.engine.train"]
+
 
 def context() -> Any:
     """Makes workers and their pipes."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["bench.runner.worker", "torch", "bench.engine.train"])
+    made.set_forkserver_preload(PRELOAD)
     return made
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import fake_engine
 
 from bench.grid import Grid
+from bench.runner import forks
 from bench.runner.run import run_grid
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background has it ignored
+    forks.PRELOAD.remove("bench.engine.train")  # its imports take seconds, and the engine is another one here
     cards, results, engine, trouble = sys.argv[1:]
     grid = Grid(
         name="small",
