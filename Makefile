@@ -8,7 +8,7 @@ demo: .venv/demo
 
 # Three processes, also on two cores: many tests wait for runners that they kill, and others use that time.
 test: .venv/dev
-	"$(BIN)/python" -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	"$(BIN)/python" -m pytest -n 3 --dist loadfile $(PYTEST)
 
 lint: .venv/dev
 	"$(BIN)/ruff" check bench methods reports datasets tests
