@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.engine.fold import HOOKS
 from bench.output import csv_cell
 from methods import registry
 from methods.base import Batch, Method
@@ -33,8 +34,7 @@ class Point(NamedTuple):
 
 def is_plain(method: Method) -> bool:
     """Whether the loss of a sample depends on that sample alone: one context, no state, no schedule, no oracle."""
-    own = ("start", "epoch_start", "batches")
-    stateless = all(getattr(type(method), hook) is getattr(Method, hook) for hook in own)
+    stateless = all(getattr(type(method), hook) is getattr(Method, hook) for hook in HOOKS)
     return method.train and method.contexts == 1 and method.oracle is None and stateless
 
 
@@ -50,15 +50,20 @@ def logits(p_y: float, classes: int, rest: str) -> Tensor:
 
 
 def curve(method: Method, classes: int, rest: str) -> Iterator[Point]:
-    """A method's curve; nothing where the loss draws at random, or gives a batch's mean."""
+    """A method's curve; nothing where the loss draws at random, or where samples do not have a loss each that is theirs alone."""
     p_y = np.linspace(0, 1, POINTS + 2)[1:-1]
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    samples = torch.stack([logits(p, classes, rest) for p in p_y])  # one batch, as no sample's loss hangs on another
-    images = samples.repeat(method.views, 1, 1).requires_grad_()
+    images = torch.stack([logits(p, classes, rest) for p in p_y]).repeat(method.views, 1, 1).requires_grad_()  # [V, POINTS, C]
     text, first = torch.eye(classes, dtype=torch.float64)[None], torch.zeros(POINTS, dtype=torch.long)
-    loss = method.loss(Batch(text, images, first, torch.arange(POINTS), scale=1.0, epoch=0, generator=generator))
-    if loss.shape != first.shape or not torch.equal(before, generator.get_state()):
+
+    def losses(count: int) -> Tensor:
+        batch = Batch(text, images[:, :count], first[:count], torch.arange(count), scale=1.0, epoch=0, generator=generator)
+        return method.loss(batch)
+
+    loss, alone = losses(POINTS), losses(1)
+    drawn = not torch.equal(before, generator.get_state())
+    if drawn or loss.shape != first.shape or not torch.allclose(loss[:1], alone):
         return
     (gradient,) = torch.autograd.grad(loss.sum(), images)
     norms = gradient.sum(dim=0).norm(dim=1)

@@ -126,6 +126,8 @@ def test_the_roster_under_other_noise():
     assert set(above) == {"PHuber-CE", "SSR", "SOP", "Soft bootstrapping", "Focal", "CoOp"}
     assert (marks.loc[above, 2] == "▼").all()
     assert list(marks.index[(marks[[3, 4, 5]] == "▲").all(axis=1)]) == ["PHuber-CE"]
+    assert "better" in table_of("50 % noise")["PHuber-CE"][3]
+    assert "Under confusions those above it out of domain are all below it in domain." in README
     lost = expected[2].loc["DSPT", "in"] - expected[2].loc["PHuber-CE", "in"]
     assert round(lost, 1) == 1.9
     both = [title for title, row in table_of("50 % noise").items() if "better" in row[3] and "worse" not in row[1]]

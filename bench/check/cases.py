@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.engine.fold import is_plain
 from methods.base import Batch, Method, Task
 
 EPOCHS, LAST = 12, 11
@@ -77,7 +76,7 @@ def play(make: Callable[[], Method], case: Case) -> tuple[Method, list[Step]]:
     steps = []
     try:
         method.start(task)
-        for epoch in (0, LAST) if is_plain(method) else PLAYED:  # what keeps nothing is the same in between
+        for epoch in PLAYED:
             method.epoch_start(epoch, lambda: task.zero_shot.expand(method.contexts, -1, -1).clone())
             own = method.batches(epoch)
             batches = task.shuffled(torch.arange(len(task.labels))) if own is None else own

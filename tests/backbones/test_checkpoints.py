@@ -15,7 +15,8 @@ from bench.backbones.description import describe, save_description
 from bench.backbones.tokenizers import check_text_side
 from bench.backbones.weights import assumed, create_model, resolve
 from bench.errors import ENVIRONMENT, BenchError
-from tests.backbones.test_weights import NAME, named, same  # noqa: F401 - a fixture
+from tests.backbones.conftest import NAME
+from tests.backbones.test_weights import same
 from tests.prepare.extracting import bench
 
 OPENAIS = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
@@ -37,7 +38,7 @@ def forms(state):
     }
 
 
-def test_every_form_loads_as_the_same_model(named, tmp_path):  # noqa: F811
+def test_every_form_loads_as_the_same_model(named, tmp_path):
     for name, saved in forms(named.state_dict()).items():
         torch.save(saved, tmp_path / f"{name}.pt")
         backbone = resolve(NAME, weights=tmp_path / f"{name}.pt")
@@ -45,7 +46,7 @@ def test_every_form_loads_as_the_same_model(named, tmp_path):  # noqa: F811
         assert not backbone.quick_gelu
 
 
-def test_the_content_of_a_file_says_what_it_is_not_its_name(named, tmp_path):  # noqa: F811
+def test_the_content_of_a_file_says_what_it_is_not_its_name(named, tmp_path):
     state = {key: value.contiguous() for key, value in named.state_dict().items()}
     save_file(state, tmp_path / "blob")
     torch.save(state, tmp_path / "w.safetensors")
@@ -54,7 +55,7 @@ def test_the_content_of_a_file_says_what_it_is_not_its_name(named, tmp_path):  #
         assert same(create_model(resolve(NAME, weights=tmp_path / name)), named)
 
 
-def test_openais_weights_are_recognised_in_any_container(named, tmp_path, capsys):  # noqa: F811
+def test_openais_weights_are_recognised_in_any_container(named, tmp_path, capsys):
     """They were trained with quick GELU, which neither the model's name nor a state dict says."""
     state = {key: value.contiguous() for key, value in named.state_dict().items()} | OPENAIS
     torch.save(state, tmp_path / "a.pt")
@@ -72,7 +73,7 @@ def test_openais_weights_are_recognised_in_any_container(named, tmp_path, capsys
     assert resolve("ViT-B-16", "openai", tmp_path / "a.pt").quick_gelu
 
 
-def test_a_file_has_the_settings_of_the_tag_beside_it(named, tmp_path):  # noqa: F811
+def test_a_file_has_the_settings_of_the_tag_beside_it(named, tmp_path):
     torch.save(named.state_dict(), tmp_path / "w.pt")
     for model, tag in (("MobileCLIP2-S0", "dfndr2b"), ("ViT-B-16", "openai"), ("ViT-B-16", "laion2b_s34b_b88k")):
         published, backbone = open_clip.get_pretrained_cfg(model, tag), resolve(model, tag, tmp_path / "w.pt")
@@ -90,7 +91,7 @@ def test_a_file_has_the_settings_of_the_tag_beside_it(named, tmp_path):  # noqa:
     assert "--pretrained (ViT-B-16 has: openai, laion400m_e31" in said
 
 
-def test_the_images_go_through_the_tags_settings(named, tmp_path, monkeypatch):  # noqa: F811
+def test_the_images_go_through_the_tags_settings(named, tmp_path, monkeypatch):
     torch.save(named.state_dict(), tmp_path / "w.pt")
     settings = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bilinear", "resize_mode": "squash"}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: settings | {"quick_gelu": True})
@@ -101,7 +102,7 @@ def test_the_images_go_through_the_tags_settings(named, tmp_path, monkeypatch): 
     assert type(model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
 
 
-def test_a_slug_means_its_whole_content(named, tmp_path, home):  # noqa: F811
+def test_a_slug_means_its_whole_content(named, tmp_path, home):
     torch.save(named.state_dict(), tmp_path / "w.pt")
     plain = resolve(NAME, weights=tmp_path / "w.pt", slug="mine")
     save_description(plain)
@@ -116,7 +117,7 @@ def test_a_slug_means_its_whole_content(named, tmp_path, home):  # noqa: F811
     assert describe("mine").weights == str(moved)
 
 
-def test_fp16_and_fp32_of_one_file_are_two_backbones(named, tmp_path, home):  # noqa: F811
+def test_fp16_and_fp32_of_one_file_are_two_backbones(named, tmp_path, home):
     for folder, state in (("a", named.state_dict()), ("b", {key: value.half() for key, value in named.state_dict().items()})):
         (tmp_path / folder).mkdir()
         torch.save(state, tmp_path / folder / "clip.pt")
@@ -127,7 +128,7 @@ def test_fp16_and_fp32_of_one_file_are_two_backbones(named, tmp_path, home):  # 
         save_description(half)
 
 
-def test_what_cannot_be_the_weights_is_told(named, tmp_path):  # noqa: F811
+def test_what_cannot_be_the_weights_is_told(named, tmp_path):
     state = named.state_dict()
     for saved, words in (
         ({"state_dict": state, "model": state}, "holds several sets of weights: state_dict, model"),
@@ -150,7 +151,7 @@ def test_what_cannot_be_the_weights_is_told(named, tmp_path):  # noqa: F811
         assert "\x1b" not in str(caught.value)
 
 
-def test_a_folder_given_as_weights_says_which_file(named, tiny_model, tmp_path):  # noqa: F811
+def test_a_folder_given_as_weights_says_which_file(named, tiny_model, tmp_path):
     with pytest.raises(BenchError, match=r"is a folder, not a weights file.*--backbone local-dir:"):
         resolve(NAME, weights=tiny_model)
     with pytest.raises(BenchError, match=r"is a folder.*Give a file"):
@@ -162,7 +163,7 @@ def test_a_folder_given_as_weights_says_which_file(named, tiny_model, tmp_path):
         resolve(f"local-dir:{tiny_model}", "openai")
 
 
-def test_one_file_under_every_spelling_of_its_path(named, tmp_path, monkeypatch):  # noqa: F811
+def test_one_file_under_every_spelling_of_its_path(named, tmp_path, monkeypatch):
     torch.save(named.state_dict() | OPENAIS, tmp_path / "jit.pt")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("W", str(tmp_path))

@@ -1,6 +1,5 @@
 """Weights: found offline, loaded without running anything, checked; and zero-shot as open_clip has it."""
 
-import json
 import os
 import pickle
 import shutil
@@ -21,18 +20,7 @@ from bench.cli.features import app
 from bench.data.cards import load_card
 from bench.data.task import features_of, split_of
 from bench.errors import ENVIRONMENT, BenchError
-
-NAME = "tiny-test-clip"
-
-
-@pytest.fixture(scope="module")
-def named(tiny_model, tmp_path_factory):
-    """The tiny model under a name of open_clip's, and its state."""
-    config = json.loads((tiny_model / "open_clip_config.json").read_text())["model_cfg"]
-    path = tmp_path_factory.mktemp("configs") / f"{NAME}.json"
-    path.write_text(json.dumps(config))
-    open_clip.add_model_config(path)
-    return open_clip.create_model(f"local-dir:{tiny_model}").eval()
+from tests.backbones.conftest import NAME
 
 
 def same(model, other):

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from bench.curves import Point, is_plain, logits, write_curves
+from bench.curves import Point, curve, is_plain, logits, write_curves
 from methods.registry import create
 
 
@@ -57,3 +57,15 @@ def test_only_losses_of_one_sample_have_a_curve(table):
     assert methods >= {"coop_ce", "dspt", "gce", "js", "gjs"}
     assert not methods & {"zero_shot", "elr", "co_teaching", "joapr", "nlprompt", "deft_text", "clipcleaner", "clean_only", "mixup"}
     assert is_plain(create("mixup"))  # it is left out as it draws at random
+
+
+def test_a_loss_that_looks_at_its_batch_has_no_curve():
+    """It would be another one for another number of points."""
+    standing = create("coop_ce")
+    assert len(list(curve(standing, 10, "one"))) == 99
+
+    class Relative(type(standing)):
+        def loss(self, batch):
+            return super().loss(batch) / super().loss(batch).detach().mean()
+
+    assert not list(curve(Relative(), 10, "one"))

@@ -160,5 +160,5 @@ def test_family_wise_error_and_power_of_simulated_matrices(monkeypatch):
     def adjusted(effect):
         return statistics.against_control(simulated_matrix(rng, effect=effect), "m0")["p_holm"]
 
-    assert np.mean([(adjusted(0.0) <= 0.05).any() for _ in range(300)]) <= 0.07
-    assert np.mean([adjusted(3.5)["m1"] <= 0.05 for _ in range(60)]) >= 0.80
+    assert np.mean([(adjusted(0.0) <= 0.05).any() for _ in range(500)]) <= 0.07
+    assert np.mean([adjusted(3.5)["m1"] <= 0.05 for _ in range(100)]) >= 0.80
