@@ -46,7 +46,7 @@ def resolved(path: str | Path, below: Path | None = None) -> Path:
 
 def is_utf8(name: str) -> bool:
     """Whether a name from the disk is text; Python keeps the bytes of other encodings as lone surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def sha256(path: Path) -> str:

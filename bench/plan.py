@@ -178,7 +178,7 @@ def make_plan(
 
 
 def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
-    done, failed, features = store.done(), store.failures(), cache(features_version)
+    done, failed, features, room = store.done(), store.failures(), cache(features_version), cache(_room)
     cells_done = {cell_of(run_id) for run_id in done}
     known: dict[object, dict[str, Any] | str] = {}  # per method, dataset, backbone and people's labels: versions, or why not
     lacking: dict[object, str] = {}  # per dataset, backbone and whatever else decides what data a run needs
@@ -198,21 +198,26 @@ def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
         state: State = "done" if run_id in done else "failed" if run_id in failed else "new"
         if state == "new" and spec.cell_id in cells_done:
             state = "stale"
-        why = "" if state == "done" else _unready(spec, lacking)
+        why = "" if state == "done" else _unready(spec, lacking, room)
         runs.append(PlannedRun(spec, {}, "", "unavailable", why) if why else PlannedRun(spec, versions, run_id, state))
     return runs
 
 
-def _unready(spec: RunSpec, known: dict[object, str]) -> str:
+def _room(backbone: str) -> int:
+    """The longest context, in tokens, that a backbone's prompts hold: a class name and the end token take at least one each."""
+    return describe_backbone(backbone).context_length - 2
+
+
+def _unready(spec: RunSpec, known: dict[object, str], room: Callable[[str], int]) -> str:
     """Why a run could not start, for lack of data or of room for its context; "" where it could."""
     length = max(spec.train.n_ctx, len(spec.train.ctx_words.split())) if spec.train else 0  # a word is one token or more
     key = (spec.dataset, spec.backbone, spec.train is None, spec.views, spec.shots, spec.seed, spec.noise, length)
     if key not in known:
         try:
             check_ready(spec)
-            room = describe_backbone(spec.backbone).context_length - 2  # a class name and the end token take at least one each
-            long = f"a context of {length} tokens is too long: '{spec.backbone}' has room for at most {room} context tokens."
-            known[key] = long if length > room else ""
+            most = room(spec.backbone)
+            long = f"a context of {length} tokens is too long: '{spec.backbone}' has room for at most {most} context tokens."
+            known[key] = long if length > most else ""
         except BenchError as error:
             known[key] = str(error)
     return known[key]

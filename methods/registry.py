@@ -233,11 +233,16 @@ def _file(module: str) -> str | None:
     return next((str(file) for file in files if file.is_file()), None)
 
 
+@functools.cache
+def _installed() -> set[str]:
+    """Where Python's own modules and installed ones lie."""
+    return {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+
+
 def _own(module: str, path: str) -> bool:
     """Whether a module is neither Python's, nor installed, nor this project's."""
-    elsewhere = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     ours = module.partition(".")[0] in ("bench", "methods", "reports")
-    return path.endswith(".py") and not ours and not any(Path(path).is_relative_to(folder) for folder in elsewhere)
+    return path.endswith(".py") and not ours and not any(Path(path).is_relative_to(folder) for folder in _installed())
 
 
 def _imported(path: Path, package: str) -> list[str]:

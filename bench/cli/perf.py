@@ -6,6 +6,7 @@ import typer
 
 from bench.cli.arguments import JSON, refuse
 from bench.devices import cores
+from bench.machine import keep_freed_memory
 from bench.output import say
 
 
@@ -41,6 +42,7 @@ def perf(
                 f"ours {found.ours:.4f} s × {found.stacked} stacked  {ratios}  ({found.rate / 1e9:.0f} GFLOP/s)"
             )
             say(_where(found.shares))
+    keep_freed_memory()  # as a worker does, which is what trains on the embedded tower
     lines.append(timing.embedded_rate(device=used) | {"threads": threads, "device": used})
     lines[-1]["by_what_is_tuned"] = timing.learner_rates(device=used)
     if as_json:

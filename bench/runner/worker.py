@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
+from bench.machine import keep_freed_memory
 from bench.plan import PlannedRun
 from bench.results.store import Record, Store
 from bench.runner.record import brief, build_record, environment, files_of
@@ -137,7 +138,7 @@ def _engine() -> Train:
 
 
 def _prepare(work: Work) -> None:
-    """Where the supervisor is; output to the log, signals left to it, threads limited, plugins loaded, and no life after its own.
+    """Where the supervisor is; output to the log, signals left to it, memory and threads set, plugins loaded, and it dies with it.
 
     A process group of its own holds whatever a method starts, so that it ends with the worker.
     """
@@ -154,6 +155,7 @@ def _prepare(work: Work) -> None:
     sys.stdout = sys.stderr = log
     faulthandler.enable(log)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    keep_freed_memory()
     with contextlib.suppress(ImportError):
         import torch  # noqa: PLC0415 - in the worker only
 
