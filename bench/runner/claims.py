@@ -52,6 +52,10 @@ class Claims:
             with contextlib.suppress(FileNotFoundError):
                 if path != self._path and not _holds(path, now):
                     path.unlink()
+        for path in self.folder.glob("*.new"):  # of runners that were killed as they began; a young one's may not be locked yet
+            with contextlib.suppress(OSError):
+                if now - path.stat().st_mtime > EXPIRES:
+                    path.unlink()
 
     def alone(self) -> bool:
         """Whether no other runner lives here."""

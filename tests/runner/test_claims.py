@@ -53,6 +53,17 @@ def test_ctrl_c_right_behind_a_claim_leaves_none(two, tmp_path, monkeypatch):
     assert running(tmp_path) == [TWO]
 
 
+def test_what_a_runner_killed_as_it_began_has_left_is_removed_when_it_is_old(two, tmp_path):
+    """Whose file is young may be alive, and about to lock it."""
+    young, old = (tmp_path / "claims" / f"here-{number}-00000000.new" for number in (1, 2))
+    young.touch()
+    old.touch()
+    os.utime(old, (time.time() - 2 * EXPIRES,) * 2)
+    Claims(tmp_path).close()
+    assert young.exists()
+    assert not old.exists()
+
+
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):
     code = f"import os, pathlib, sys; from bench.runner.claims import Claims; Claims(pathlib.Path(sys.argv[1])).take('{ONE}')"
     subprocess.run([sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)", str(tmp_path)], check=False)
