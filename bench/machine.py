@@ -5,7 +5,7 @@ import ctypes
 from pathlib import Path
 
 # glibc's mallopt: up to which size blocks are taken from the heap, and how much free space its end may have, in bytes
-M_MMAP_THRESHOLD, LARGEST_ON_HEAP = -3, 32 << 20  # the most that every glibc takes
+M_MMAP_THRESHOLD, LARGEST_ON_HEAP = -3, 32 << 20  # the most that glibc before 2.35 takes, on 64 bits
 M_TRIM_THRESHOLD, KEPT = -1, 512 << 20
 
 
@@ -22,7 +22,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees: a training step takes the same megabytes again, and new pages cost up to a tenth of it.
 
     Returns:
-        Whether the C library (glibc) does so; any other is left as it is.
+        Whether the C library (glibc) took it; any other is left as it is.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no such function, or no such library
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,8 +1,8 @@
 """The engine beside that of another checkout: python tests/engine/beside.py PATH [TURNS]. Prints ratios; asserts nothing.
 
 One process for each, on one thread, which train the same stacks in turns: the demo's losses, and all methods that both know, on the
-embedded tower from 16 random context tokens, as releases before `ctx_init` start. Time is the process's own CPU time. Each process
-holds on to freed memory as its release's workers do.
+embedded tower from 16 random context tokens, as every run of older releases starts. Time is the process's own CPU time. A process
+holds on to freed memory if its release's workers do.
 """
 
 import json
@@ -37,7 +37,7 @@ def train() -> None:
     except ImportError:
         pass
     torch.set_num_threads(1)
-    start = {"ctx_init": "random", "n_ctx": 16} if "ctx_init" in TrainSpec.model_fields else {}
+    start = {"ctx_init": "random", "n_ctx": 16} if "ctx_words" in TrainSpec.model_fields else {}
     print(json.dumps(registry.names()), flush=True)
     for line in sys.stdin:
         stack, methods = json.loads(line)
@@ -45,7 +45,10 @@ def train() -> None:
         runs = expand(Grid(name="beside", preset="embedded", datasets=["icons_arrows"], methods=methods, **layout))
         steps: list[int] = []
         started = time.process_time()
-        train_stack([run for run in runs if run.train], device="cpu", progress=steps.append)
+        runs = [run for run in runs if run.train]
+        (outcome, *_) = train_stack(runs, device="cpu", keep_context=True, progress=steps.append)
+        assert outcome.context is not None
+        assert outcome.context.shape[1] == 16, outcome.context.shape
         print(1000 * (time.process_time() - started) / sum(steps), flush=True)
 
 
@@ -82,4 +85,9 @@ def main(other: Path, turns: int) -> None:
 
 
 if __name__ == "__main__":
-    train() if sys.argv[1] == "train" else main(Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    if sys.argv[1:] == ["train"]:
+        train()
+    elif len(sys.argv) in (2, 3) and Path(sys.argv[1], "bench").is_dir():
+        main(Path(sys.argv[1]).resolve(), int((*sys.argv, 5)[2]))
+    else:
+        sys.exit("usage: python tests/engine/beside.py PATH [TURNS]; PATH is another checkout of this repository")
