@@ -11,6 +11,7 @@ Shapes: R runs, N training samples and B of a batch of each, U rows of a feature
 import copy
 import dataclasses
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,6 +161,7 @@ class Fold:
         Raises:
             Unfoldable: The runs of one method cannot be folded.
         """
+        started = time.perf_counter()
         step, table = self.steps[number], self.members[0].table
         found = self._gradient(at.detach(), table.flatten(0, 1)[step.rows].float(), step, measure)
         for kind, runs in self._methods():
@@ -173,6 +175,8 @@ class Fold:
                     if bool((apart > CLOSE * longest).any()):
                         raise NotRowWise("its loss of a sample depends on the others of the batch")
                 self.seen.add(kind)
+        for member in self.members:
+            member.seconds += (time.perf_counter() - started) / len(self.members)
         return found
 
     def _methods(self) -> Iterator[tuple[Kind, list[int]]]:

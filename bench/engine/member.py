@@ -1,6 +1,7 @@
 """One run as a member of a stack: its method, data, batches and measurements. It never sees the text tower."""
 
 import math
+import time
 import traceback
 from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -81,6 +82,7 @@ class Member:
         self.shares: Tensor | None = None  # [2] the gradient's parts (`Gradient.shares`), measured in the epoch's first step
         self.losses: list[Tensor] = []
         self.steps = 0
+        self.seconds = 0.0  # spent on this run alone: its method's code and its measurements
         self.start_accuracy: float | None = None  # on test, before the first step; None where nothing is trained
         self.failure: tuple[str, str] | None = None  # its error's last line and traceback
 
@@ -90,13 +92,16 @@ class Member:
         return self.table[self.rows].swapaxes(0, 1).float()
 
     def guard(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Do something that may run the method's code; an exception, or an exit, ends this run and no other."""
+        """Do something that may run the method's code, on its time; an exception, or an exit, ends this run and no other."""
+        started = time.perf_counter()
         try:
             with self.apart:
                 return action(*args, **kwargs)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a method raises is a record, not a crash
             self.failure = (f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc())
             return None
+        finally:
+            self.seconds += time.perf_counter() - started
 
     def start(self) -> None:
         """Tell the method what it may know; one that trains nothing has no epochs, and all samples in one batch."""

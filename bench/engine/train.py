@@ -194,11 +194,12 @@ class Stack:
                 self._evaluate(epoch)
         text, self.now = self.text(), None
         outcomes = [self._outcome(i, text, keep_context) for i in range(len(self.members))]
-        share = (time.perf_counter() - started) / len(self.members)
-        for outcome in outcomes:
-            outcome.metrics["wall_seconds"] = share  # a run's share of its stack's time
+        seconds = time.perf_counter() - started
+        shared = (seconds - sum(member.seconds for member in self.members)) / len(self.tuned)  # the tower's, most of it
+        for member, outcome in zip(self.members, outcomes, strict=True):
+            outcome.metrics["wall_seconds"] = member.seconds + shared * member.method.contexts
             if steps := outcome.metrics.get("steps"):
-                outcome.metrics["steps_per_second"] = steps / share
+                outcome.metrics["steps_per_second"] = steps / outcome.metrics["wall_seconds"]
         return outcomes
 
     @torch.no_grad()
