@@ -25,7 +25,7 @@ from methods import registry
 from methods.declared import Declared
 
 State = Literal["done", "failed", "stale", "new", "excluded", "unavailable"]
-Pace = dict[tuple[str, str, str], float]  # seconds per training step, by (dataset, backbone, tunes) and by ("", backbone, tunes)
+Pace = dict[tuple[str, str, str, str], float]  # seconds per step, by (dataset or "", backbone, tunes, method or "")
 STACK = 32  # runs per shard: throughput hardly grows beyond, and a killed worker loses at most one shard
 
 
@@ -260,12 +260,12 @@ def _pace(store: Store) -> Pace:
 
 
 def _seconds(runs: Sequence[PlannedRun], pace: Pace) -> float | None:
-    """What runs take on one worker: by the pace of what they tune on their dataset, else on their backbone; None without any."""
+    """What runs take on one worker: by the pace of their method on their dataset, else of others, else elsewhere; or None."""
     seconds = 0.0
     for spec in (run.spec for run in runs if run.spec.train):
-        of = spec.backbone, spec.method.tunes
-        rate = pace.get((dataset_name(spec.dataset), *of), pace.get(("", *of)))
-        if rate is None:
+        places = [(where, spec.backbone, spec.method.tunes) for where in (dataset_name(spec.dataset), "")]
+        known = (pace.get((*place, method)) for place in places for method in (spec.method.name, ""))
+        if (rate := next(filter(None, known), None)) is None:
             return None
         seconds += rate * run_steps(spec)
     return seconds

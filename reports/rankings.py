@@ -207,7 +207,7 @@ def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
         look = looks[label]
         ax.plot([wall], [score], ls="", marker=look.marker or "o", fillstyle=look.fillstyle, color=color, ms=4)
     ax.set_xlim(left=0)
-    return Drawing("cost", "Cost: the score against the seconds that a run takes (its share of its stack's).", ax.figure, table)  # type: ignore[arg-type]  # no subfigure
+    return Drawing("cost", "Cost: the score against the seconds of a run (a share of its stack's in it).", ax.figure, table)  # type: ignore[arg-type]  # no subfigure
 
 
 def whole(analysis: Analysis, looks: dict[str, Style], width: float) -> Iterator[Drawing | None]:

@@ -121,6 +121,7 @@ class Fold:
         self.rows = torch.stack([member.rows for member in members])
         self.steps: list[_Step] = []
         self.seen: set[Kind] = set()  # of which folded and alone were compared
+        self.spent: dict[Kind, float] = {}  # seconds of a step in each method's code
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the epoch's batches of those that are still alive."""
@@ -161,7 +162,7 @@ class Fold:
         Raises:
             Unfoldable: The runs of one method cannot be folded.
         """
-        started = time.perf_counter()
+        started, self.spent = time.perf_counter(), dict.fromkeys(self.kinds, 0.0)
         step, table = self.steps[number], self.members[0].table
         found = self._gradient(at.detach(), table.flatten(0, 1)[step.rows].float(), step, measure)
         for kind, runs in self._methods():
@@ -175,8 +176,9 @@ class Fold:
                     if bool((apart > CLOSE * longest).any()):
                         raise NotRowWise("its loss of a sample depends on the others of the batch")
                 self.seen.add(kind)
-        for member in self.members:
-            member.seconds += (time.perf_counter() - started) / len(self.members)
+        shared = (time.perf_counter() - started - sum(self.spent.values())) / len(self.members)
+        for kind, member in zip(self.kinds, self.members, strict=True):
+            member.seconds += shared + self.spent[kind] / self.kinds.count(kind)
         return found
 
     def _methods(self) -> Iterator[tuple[Kind, list[int]]]:
@@ -187,12 +189,14 @@ class Fold:
     @contextmanager
     def _code_of(self, kind: Kind) -> Iterator[Method]:
         """Around what a method's code does, with the method."""
-        method, apart = self.own[kind]
+        (method, apart), started = self.own[kind], time.perf_counter()
         try:
             with apart:
                 yield method
         except (Exception, SystemExit) as error:
             raise Unfoldable(kind, error) from error
+        finally:
+            self.spent[kind] += time.perf_counter() - started
 
     def _gradient(self, at: Tensor, images: Tensor, step: _Step, measure: bool) -> Gradient:
         logits, pull = self._logits(at, images)

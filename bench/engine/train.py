@@ -195,9 +195,10 @@ class Stack:
         text, self.now = self.text(), None
         outcomes = [self._outcome(i, text, keep_context) for i in range(len(self.members))]
         seconds = time.perf_counter() - started
-        shared = (seconds - sum(member.seconds for member in self.members)) / len(self.tuned)  # the tower's, most of it
-        for member, outcome in zip(self.members, outcomes, strict=True):
-            outcome.metrics["wall_seconds"] = member.seconds + shared * member.method.contexts
+        shared = seconds - sum(member.seconds for member in self.members)  # the tower's, most of it: by contexts and steps
+        parts = [member.method.contexts * max(1, member.steps) for member in self.members]
+        for member, part, outcome in zip(self.members, parts, outcomes, strict=True):
+            outcome.metrics["wall_seconds"] = member.seconds + shared * part / sum(parts)
             if steps := outcome.metrics.get("steps"):
                 outcome.metrics["steps_per_second"] = steps / outcome.metrics["wall_seconds"]
         return outcomes

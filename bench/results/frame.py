@@ -216,17 +216,25 @@ def _published(root: Path, passed_over: list[str]) -> list[pa.Table]:
     return found
 
 
-def pace(root: Path) -> dict[tuple[str, str, str], float]:
-    """Median seconds per step, by (dataset, backbone, tunes) and ("", backbone, tunes), from a store's index or a new one."""
-    columns = ["dataset", "backbone", "tunes", "steps", "wall_seconds"]
+def pace(root: Path) -> dict[tuple[str, str, str, str], float]:
+    """Seconds per step from a store's index or a new one, by (dataset, backbone, tunes, method): of runs, the median.
+
+    Method "" is any, the mean over methods: they differ much, and cheap ones must not hide dear ones. Dataset "" is any, too.
+    """
+    by = ["dataset", "backbone", "tunes", "method"]
+    columns = [*by, "steps", "wall_seconds"]
     try:
         frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
     except (OSError, pa.ArrowException):
         frame = _index(Store(root), []).select(columns).to_pandas()
     frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
     frame["pace"] = frame["wall_seconds"] / frame["steps"]
-    medians = pd.concat([frame, frame.assign(dataset="")]).groupby(["dataset", "backbone", "tunes"])["pace"].median()
-    return {(str(dataset), str(backbone), str(tunes)): float(value) for (dataset, backbone, tunes), value in medians.items()}
+    medians = pd.concat([frame, frame.assign(dataset="")]).groupby(by, as_index=False)["pace"].median()
+    means = medians.groupby(by[:3], as_index=False)["pace"].mean().assign(method="")
+    rows = pd.concat([medians, means])[[*by, "pace"]].itertuples(index=False)
+    return {
+        (str(dataset), str(backbone), str(tunes), str(method)): float(value) for dataset, backbone, tunes, method, value in rows
+    }
 
 
 def load(path: str | Path | Results) -> Results:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 import uuid
@@ -22,6 +23,7 @@ from bench.results.store import RUN_ID
 EXPIRES = 600.0  # seconds without a sign of life
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # what file systems without hard links answer
 BEAT = 30.0  # seconds between signs of life
+NEW = re.compile(r"-\d+-[0-9a-f]{8}\.new$")  # an owner's file before it is locked
 
 
 class Claims:
@@ -54,7 +56,7 @@ class Claims:
                     path.unlink()
         for path in self.folder.glob("*.new"):  # of runners that were killed as they began; a young one's may not be locked yet
             with contextlib.suppress(OSError):
-                if now - path.stat().st_mtime > EXPIRES:
+                if NEW.search(path.name) and not path.is_symlink() and now - path.stat().st_mtime > EXPIRES and not _locked(path):
                     path.unlink()
 
     def alone(self) -> bool:

@@ -1,5 +1,6 @@
 """Claims of living and dead runners, here and on other machines, whatever the clocks say."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -54,14 +55,17 @@ def test_ctrl_c_right_behind_a_claim_leaves_none(two, tmp_path, monkeypatch):
 
 
 def test_what_a_runner_killed_as_it_began_has_left_is_removed_when_it_is_old(two, tmp_path):
-    """Whose file is young may be alive, and about to lock it."""
-    young, old = (tmp_path / "claims" / f"here-{number}-00000000.new" for number in (1, 2))
-    young.touch()
-    old.touch()
-    os.utime(old, (time.time() - 2 * EXPIRES,) * 2)
-    Claims(tmp_path).close()
-    assert young.exists()
-    assert not old.exists()
+    """Whose file is young may be alive, and about to lock it; whose is locked is; and some files are nobody's."""
+    names = ["here-1-00000000.new", "here-2-00000000.new", "here-3-00000000.new", "notes.new"]
+    young, old, locked, foreign = (tmp_path / "claims" / name for name in names)
+    for path in (young, old, locked, foreign):
+        path.touch()
+    for path in (old, locked, foreign):
+        os.utime(path, (time.time() - 2 * EXPIRES,) * 2)
+    with locked.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Claims(tmp_path).close()
+    assert [path.exists() for path in (young, old, locked, foreign)] == [True, False, True, True]
 
 
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):

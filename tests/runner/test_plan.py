@@ -142,6 +142,22 @@ def test_prompts_and_learners_have_a_pace_of_their_own(grid, store):
     assert plan.seconds == pytest.approx(sum({"prompt": 0.5, "linear_probe": 0.01}[s.method.tunes] * run_steps(s) for s in left))
 
 
+def test_a_dear_method_is_estimated_by_its_own_pace_and_hidden_by_no_cheap_ones(grid, store):
+    """Many cheap runs of one method, one dear run of another, and one that nobody has run."""
+    asked = grid.model_copy(update={"methods": ["coop_ce", "gce", "mae"]})
+    runs = [run for run in make_plan(asked, store).runs if run.spec.dataset.endswith("alpha.toml")]
+    dear = next(run for run in runs if run.spec.method.name == "gce")
+    for run in [run for run in runs if run.spec.method.name == "coop_ce"] + [dear]:
+        store.write({"run_id": run.run_id, "status": "done", "spec": run.spec.model_dump(mode="json") | {"dataset": "alpha"},
+                     "versions": run.versions, "metrics": {"steps": 10, "wall_seconds": 90 if run is dear else 10}})  # fmt: skip
+    plan = make_plan(asked, store)
+    left = [run.spec for shard in plan.shards for run in shard.runs]
+    assert {spec.method.name for spec in left} == {"coop_ce", "gce", "mae"}
+    assert plan.seconds == pytest.approx(
+        sum({"coop_ce": 1.0, "gce": 9.0, "mae": 5.0}[spec.method.name] * run_steps(spec) for spec in left)
+    )
+
+
 def test_labels_name_what_is_not_default(grid, store):
     assert method_label("gce", {"q": 0.7}) == "gce"
     assert method_label("gce", {"q": 0.5}) == "gce(q=0.5)"
