@@ -4,6 +4,7 @@ One thread for every test and every worker that a test starts (`bench.devices.co
 are small, and a second thread waits whenever something else holds a core.
 """
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "SLUR
     os.environ[name] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+gc.disable()  # imports make much and leave no garbage
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collector need not look at it again."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
