@@ -17,7 +17,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-ALSO_SHORT = {"coop_ce", "dspt", "joapr"}  # whether all others learn, too, is a long test
+ALSO_SHORT = {"coop_ce", "joapr"}  # whether all others learn, too, is a long test
 
 
 def row_wise(name: str) -> bool:

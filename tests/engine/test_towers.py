@@ -18,7 +18,7 @@ WORDS = TrainSpec(ctx_init="words", ctx_words="a photo of a", n_ctx=0)
     ("name", "path"),
     [
         ("ViT-B-32-quickgelu", "shared"),
-        ("ViT-L-14", "shared"),
+        pytest.param("ViT-L-14", "shared", marks=pytest.mark.long),  # the first one's kind, and larger
         ("RN50", "shared"),
         ("ViTamin-S", "shared"),
         ("MobileCLIP-S1", "plain"),

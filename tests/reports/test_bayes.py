@@ -14,20 +14,14 @@ def independent(d, rope, draws=1500):
     """The same posterior by gamma variates and loops over pairs."""
     rng = np.random.default_rng(99)
     z, alpha = np.concatenate([[0.0], d]), np.concatenate([[0.5], np.ones(len(d))])
+    mean = np.round((z[:, None] + z) / 2, 9)
+    edge = np.abs(mean) == rope
+    sides = [(mean < -rope) + edge * (mean < 0) / 2, (np.abs(mean) < rope) + edge / 2, (mean > rope) + edge * (mean > 0) / 2]
     wins = np.zeros(3)
     for _ in range(draws):
         w = rng.gamma(alpha)
         w /= w.sum()
-        mass = np.zeros(3)
-        for i in range(len(z)):
-            for j in range(len(z)):
-                mean = round((z[i] + z[j]) / 2, 9)
-                if abs(mean) == rope:
-                    mass[1] += w[i] * w[j] / 2
-                    mass[0 if mean < 0 else 2] += w[i] * w[j] / 2
-                else:
-                    mass[0 if mean < -rope else 2 if mean > rope else 1] += w[i] * w[j]
-        wins[mass.argmax()] += 1
+        wins[np.argmax([w @ side @ w for side in sides])] += 1
     return wins / draws
 
 
