@@ -206,7 +206,7 @@ def cost(analysis: Analysis, looks: dict[str, Style], width: float) -> Drawing |
         color = looks[label].color if label in front else GREY
         look = looks[label]
         ax.plot([wall], [score], ls="", marker=look.marker or "o", fillstyle=look.fillstyle, color=color, ms=4)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.05 * table["wall_seconds"].max())  # from 0, and room for the dearest one's marker
     return Drawing("cost", "Cost: the score against the seconds of a run (a share of its stack's in it).", ax.figure, table)  # type: ignore[arg-type]  # no subfigure
 
 

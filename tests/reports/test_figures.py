@@ -112,6 +112,15 @@ def test_panels_of_many_datasets_fit_a_page(sim, width):
         assert overlapping(figure) == outside(figure) == []
 
 
+def test_costs_that_are_alike_stand_inside_the_figure(sim):
+    """The results' runs all take four seconds; so does the axis from 0 begin, and end behind the last marker."""
+    analysis = analyse(sim.simulate(3, 6, 1))
+    drawing = rankings.cost(analysis, report.looks_of(analysis), 5.5)
+    left, right = drawing.figure.axes[0].get_xlim()
+    assert (left, drawing.data["wall_seconds"].max()) == (0, 4)
+    assert right > 4.1
+
+
 def test_names_are_cut_in_the_middle():
     assert figures.shortened("GCE from 16 random tokens", 30) == "GCE from 16 random tokens"
     assert figures.shortened("GCE from 16 random tokens", 15) == "GCE fro…tokens"
