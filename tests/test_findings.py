@@ -50,6 +50,8 @@ def test_the_order_in_print_and_here():
         means += [row for _, row in frame.pivot_table(index="domain", columns="title", values="accuracy").iterrows()]
     shown = {tuple(row[1:]) for row in rows_of_text()}
     assert all(tuple(f"{mean:.1f}" for mean in row) in shown for row in means)
+    assert 0.5 < means[1]["GCE"] - means[1]["JoAPR"] < 0.6
+    assert all(row["GCE"] - row["JoAPR"] > 10 for row in means[2:])
     last = [row.idxmin() for row in means]
     assert last == ["CoOp", "CoOp", "JoAPR", "JoAPR", "JoAPR"]
     assert [bool(row["NLPrompt"] > row["GCE"]) for row in means] == [True, False, False, True, False]
@@ -135,6 +137,8 @@ def test_the_roster_under_other_noise():
     assert "Under confusions those above it out of domain are all below it in domain." in README
     lost = expected[3].loc["DSPT", "in"] - expected[3].loc["PHuber-CE", "in"]
     assert round(lost, 1) == 1.9
+    lost = expected[3].loc["DSPT", "in"] - expected[3].loc[["JS", "DSPT-T"], "in"]
+    assert lost.round(1).tolist() == [0.8, 0.7]
     assert min(table.loc["DSPT", "in"] - table.loc["DKAF (text)", "in"] for table in expected) > 5.55
     more = expected[1]["out"] - expected[1].loc["DSPT", "out"]
     assert [round(more[title], 1) for title in ("SCE", "CoOp")] == [2.2, -8.3]

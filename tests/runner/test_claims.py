@@ -58,6 +58,8 @@ def test_what_a_runner_killed_as_it_began_has_left_is_removed_when_it_is_old(two
     """Whose file is young may be alive, and about to lock it; whose is locked is; and some files are nobody's."""
     names = ["here-1-00000000.new", "here-2-00000000.new", "here-3-00000000.new", "notes.new"]
     young, old, locked, foreign = (tmp_path / "claims" / name for name in names)
+    link = tmp_path / "claims" / "here-4-00000000.new"
+    link.symlink_to(foreign)
     for path in (young, old, locked, foreign):
         path.touch()
     for path in (old, locked, foreign):
@@ -66,6 +68,7 @@ def test_what_a_runner_killed_as_it_began_has_left_is_removed_when_it_is_old(two
         fcntl.flock(file, fcntl.LOCK_EX)
         Claims(tmp_path).close()
     assert [path.exists() for path in (young, old, locked, foreign)] == [True, False, True, True]
+    assert link.is_symlink()
 
 
 def test_a_killed_runners_claims_are_free_at_once(tmp_path):

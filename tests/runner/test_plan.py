@@ -143,9 +143,13 @@ def test_prompts_and_learners_have_a_pace_of_their_own(grid, store):
 
 
 def test_a_dear_method_is_estimated_by_its_own_pace_and_hidden_by_no_cheap_ones(grid, store):
-    """Many cheap runs of one method, one dear run of another, and one that nobody has run."""
+    """Many cheap runs of one method, one dear run of another, and one that nobody has run; on another dataset one alone."""
     asked = grid.model_copy(update={"methods": ["coop_ce", "gce", "mae"]})
-    runs = [run for run in make_plan(asked, store).runs if run.spec.dataset.endswith("alpha.toml")]
+    everywhere = make_plan(asked, store).runs
+    runs = [run for run in everywhere if run.spec.dataset.endswith("alpha.toml")]
+    beta = next(run for run in everywhere if run not in runs)
+    store.write({"run_id": beta.run_id, "status": "done", "spec": beta.spec.model_dump(mode="json") | {"dataset": "beta"},
+                 "versions": beta.versions, "metrics": {"steps": 10, "wall_seconds": 20}})  # fmt: skip
     dear = next(run for run in runs if run.spec.method.name == "gce")
     for run in [run for run in runs if run.spec.method.name == "coop_ce"] + [dear]:
         store.write({"run_id": run.run_id, "status": "done", "spec": run.spec.model_dump(mode="json") | {"dataset": "alpha"},
@@ -153,9 +157,9 @@ def test_a_dear_method_is_estimated_by_its_own_pace_and_hidden_by_no_cheap_ones(
     plan = make_plan(asked, store)
     left = [run.spec for shard in plan.shards for run in shard.runs]
     assert {spec.method.name for spec in left} == {"coop_ce", "gce", "mae"}
-    assert plan.seconds == pytest.approx(
-        sum({"coop_ce": 1.0, "gce": 9.0, "mae": 5.0}[spec.method.name] * run_steps(spec) for spec in left)
-    )
+    pace = {"coop_ce": 1.0, "gce": 9.0, "mae": 5.0}
+    rates = (2.0 if spec.dataset.endswith("beta.toml") else pace[spec.method.name] for spec in left)
+    assert plan.seconds == pytest.approx(sum(rate * run_steps(spec) for rate, spec in zip(rates, left, strict=True)))
 
 
 def test_labels_name_what_is_not_default(grid, store):
