@@ -168,18 +168,20 @@ class Fold:
         for kind, runs in self._methods():
             if kind not in self.seen:
                 with self._code_of(kind):
-                    alone = [
-                        self.members[run].gradient(at[run : run + 1], step.order[run], epoch, measure=False).at_leaf for run in runs
-                    ]
-                    folded = found.at_leaf[runs[0] : runs[-1] + 1]
-                    apart, longest = (of.abs().flatten(1).amax(dim=1) for of in (torch.cat(alone) - folded, folded))  # [runs]
-                    if bool((apart > CLOSE * longest).any()):
-                        raise NotRowWise("its loss of a sample depends on the others of the batch")
+                    self._compare(runs, found.at_leaf[runs[0] : runs[-1] + 1], at, step, epoch)
                 self.seen.add(kind)
         shared = (time.perf_counter() - started - sum(self.spent.values())) / len(self.members)
         for kind, member in zip(self.kinds, self.members, strict=True):
             member.seconds += shared + self.spent[kind] / self.kinds.count(kind)
         return found
+
+    def _compare(self, runs: list[int], folded: Tensor, at: Tensor, step: _Step, epoch: int) -> None:
+        """Look at whether the folded gradients of runs are those that each has alone."""
+        alone = torch.cat([self.members[run].gradient(at[[run]], step.order[run], epoch, measure=False).at_leaf for run in runs])
+        alone, folded = (torch.nan_to_num(of, 0.0, 0.0, 0.0) for of in (alone, folded))  # what is not finite ends either way
+        apart, longest = (of.abs().flatten(1).amax(dim=1) for of in (alone - folded, folded))  # [runs]
+        if bool((apart > CLOSE * longest).any()):
+            raise NotRowWise("its loss of a sample depends on the others of the batch")
 
     def _methods(self) -> Iterator[tuple[Kind, list[int]]]:
         """Every method and its runs."""
@@ -203,12 +205,10 @@ class Fold:
         parts = [self._loss(kind, runs, logits, step.labels) for kind, runs in self._methods()]
         losses, at_logits = (torch.cat(part) for part in zip(*parts, strict=True))
         at_leaf, shares = pull(at_logits), None
-        finite = at_leaf.abs().flatten(1).amax(dim=1).isfinite() & losses.isfinite().all(dim=1)
         if measure:
             noisy = pull(at_logits * step.wrong[:, :, None])  # of mislabelled samples' rows alone: `pull` is linear
             shares = torch.stack([(at_leaf - noisy).flatten(1).norm(dim=1), noisy.flatten(1).norm(dim=1)], dim=1)
-        at_leaf = torch.where(finite.view(-1, *[1] * (at.dim() - 1)), at_leaf, 0.0)
-        return Gradient(at_leaf, finite, losses.mean(dim=1), shares)
+        return Gradient(at_leaf, losses.mean(dim=1), shares)
 
     def _loss(self, kind: Kind, runs: list[int], logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The losses [r, B] of a method's runs, and the gradients [r, B, C] of their means at the logits."""

@@ -29,8 +29,7 @@ R = TypeVar("R")
 class Gradient(NamedTuple):
     """What one step finds of R runs with K contexts each."""
 
-    at_leaf: Tensor  # [R · K, …] the gradients at the leaves, such as text features [C, D]; zero where they are not finite
-    finite: Tensor  # [R] whether loss and gradient are
+    at_leaf: Tensor  # [R · K, …] the gradients at the leaves, such as text features [C, D]
     loss: Tensor  # [R] their means over the batch
     shares: Tensor | None  # [R, 2] how long the gradient's parts of clean and of mislabelled samples are, where measured
 
@@ -128,8 +127,20 @@ class Member:
         return text, images[0]
 
     def scores(self, leaf: Tensor, images: Tensor) -> Tensor:
-        """Class scores [n, C] of images [n, D]."""
-        return self.method.scores(*self.seen(leaf, images), self.scale)
+        """Class scores [n, C] of images [n, D].
+
+        Raises:
+            ValueError: The method gives something else.
+        """
+        scores, shape = self.method.scores(*self.seen(leaf, images), self.scale), [len(images), len(self.data.card.classes)]
+        if list(scores.shape) != shape or not scores.is_floating_point() or scores.device != images.device:
+            given = f"{scores.dtype} {list(scores.shape)} on {scores.device}"
+            raise ValueError(f"scores() gives {given}; it is [N, C] = {shape} of floats on {images.device}")
+        return scores
+
+    def both_scores(self, leaf: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores of the test images [T, C], and of the training set's on the clean view [N, C]."""
+        return self.scores(leaf, self.test), self.scores(leaf, self.arrays.clean_view(self.data))
 
     def logits(self, leaf: Tensor) -> Tensor:
         """The logits of the whole training set on the clean view, [K, N, C]."""
@@ -138,7 +149,7 @@ class Member:
 
     def measure_start(self, leaf: Tensor) -> None:
         """Note how right the run is before its first step."""
-        self.start_accuracy = accuracy(self.scores(leaf, self.test), self.test_true)
+        self.start_accuracy = float(accuracy(self.scores(leaf, self.test), self.test_true))
 
     def epoch_batches(self, epoch: int) -> list[Tensor]:
         """The epoch's batches of sample positions: the method's own, or all samples shuffled as CoOp's loader does."""
@@ -188,8 +199,7 @@ class Member:
             wrong = self.given[index] != self.true[index]
             (noisy,) = torch.autograd.grad(loss, leaf, wrong / len(loss))
             shares = torch.stack([(at_leaf - noisy).norm(), noisy.norm()])[None]
-        finite = at_leaf.isfinite().all() & loss.isfinite().all()
-        return Gradient(torch.where(finite, at_leaf, 0.0), finite[None], loss.detach().mean()[None], shares)
+        return Gradient(at_leaf, loss.detach().mean()[None], shares)
 
     def note(self, found: Gradient, run: int) -> None:
         """Keep what a step has found, as one of the runs of `found`."""
@@ -212,26 +222,20 @@ class Member:
         names = dict.fromkeys(name for row in self.epochs for name in row)
         return {name: [row.get(name) for row in self.epochs] for name in names}
 
-    def evaluate(self, epoch: int, leaf: Tensor) -> None:
-        """Measure the run after an epoch.
+    def keep(self, epoch: int, measured: dict[str, float]) -> None:
+        """Keep what was measured after an epoch (`bench.engine.measure`), and how well the method tells clean samples.
 
         Raises:
             NotFiniteError: It has no finite scores.
         """
         assert self.spec.train is not None
-        test, train = (self.scores(leaf, images) for images in (self.test, self.arrays.clean_view(self.data)))
-        if not test.isfinite().all():  # what was learned is finite, but larger than its products can be
+        if not measured.pop("finite"):  # what was learned is finite, but larger than its products can be
             raise NotFiniteError(f"the scores of the test images are not finite after epoch {epoch}")
-        row = {
-            "epoch": epoch,
-            "lr": learning_rate(self.spec.train, epoch),
-            "loss": float(torch.stack(self.losses).mean()) if self.losses else None,
-            "accuracy": accuracy(test, self.test_true),
-            "ece": calibration_error(test, self.test_true),
-            "train_given": accuracy(train, self.given),
-            "train_true": accuracy(train, self.true) if self.data.true_known else None,
-            **({} if self.shares is None else dict(zip(("grad_clean", "grad_noisy"), self.shares.tolist(), strict=True))),
-        }
+        row: dict[str, float | None] = {"epoch": epoch, "lr": learning_rate(self.spec.train, epoch), **measured}
+        if not self.data.true_known:
+            row["train_true"] = None
+        if self.shares is None:
+            del row["grad_clean"], row["grad_noisy"]
         belief = self.method.clean_belief()
         if belief is not None and self.data.true_known:
             row |= belief_quality(belief, self.data.given == self.data.true)
@@ -245,15 +249,15 @@ class Member:
         given, true = (torch.from_numpy(labels).to(leaf.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.scores(leaf, torch.from_numpy(self.data.val).to(leaf.device))
         zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]
-        now = accuracy(scores, self.test_true)
+        now = float(accuracy(scores, self.test_true))
         metrics = {
             "accuracy": now,
             "start": now if self.start_accuracy is None else self.start_accuracy,
-            "zero_shot": accuracy(zero_shot, self.test_true),
+            "zero_shot": float(accuracy(zero_shot, self.test_true)),
             **distance_from(zero_shot, scores),
-            "ece": calibration_error(scores, self.test_true),
-            "val_noisy": accuracy(val, given),
-            "val_clean": accuracy(val, true) if self.data.true_known else None,
+            "ece": float(calibration_error(scores, self.test_true)),
+            "val_noisy": float(accuracy(val, given)),
+            "val_clean": float(accuracy(val, true)) if self.data.true_known else None,
             "realised_rate": self.data.realised_rate,
             "steps": self.steps,
             **{name: last[name] for name in LAST_EPOCH if name in last},

@@ -9,18 +9,22 @@ from torch import Tensor
 BINS = 15  # of the expected calibration error, as in Guo et al., ICML 2017
 
 
-def accuracy(scores: Tensor, labels: Tensor) -> float:
-    """Percent of samples whose highest score [N, C] is at the label [N]; NaN without samples."""
-    return float((scores.argmax(dim=1) == labels).double().mean() * 100)
+def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Percent of samples whose highest score [..., N, C] is at the label [..., N], per run [...]; NaN without samples."""
+    return (scores.argmax(dim=-1) == labels).double().mean(dim=-1) * 100
 
 
-def calibration_error(scores: Tensor, labels: Tensor) -> float:
-    """Expected calibration error in percent (Guo et al., ICML 2017): mean |accuracy - confidence| over bins of equal width."""
-    confidence, predicted = scores.softmax(dim=1).max(dim=1)
+def calibration_error(scores: Tensor, labels: Tensor) -> Tensor:
+    """Expected calibration error in percent (Guo et al., ICML 2017): mean |accuracy - confidence| over bins of equal width.
+
+    Of scores [..., N, C] and labels [..., N], per run [...], on the CPU.
+    """
+    confidence, predicted = scores.softmax(dim=-1).max(dim=-1)
     gap = (predicted == labels).double() - confidence.double()
-    bins = (confidence * BINS).long().clamp(max=BINS - 1)
-    sums = torch.zeros(BINS, dtype=torch.float64).index_add(0, bins.cpu(), gap.cpu())  # a GPU adds in no fixed order
-    return float(sums.abs().sum() / len(labels) * 100)
+    bins = (confidence * BINS).long().clamp(0, BINS - 1)  # of a run without finite scores too: its error is NaN, and it ends
+    sums = torch.zeros(*gap.shape[:-1], BINS, dtype=torch.float64)
+    sums.scatter_add_(-1, bins.cpu(), gap.cpu())  # a GPU adds in no fixed order
+    return sums.abs().sum(dim=-1) / gap.shape[-1] * 100
 
 
 def distance_from(zero_shot: Tensor, scores: Tensor) -> dict[str, float]:

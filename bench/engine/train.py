@@ -10,6 +10,7 @@ What is tuned need not be a prompt, nor pass the tower: `bench.engine.learners`.
 What goes wrong in one run (an exception, a NaN) stays on its side of the leaf: the run leaves the stack, the others go on.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from bench.engine.arrays import Arrays
 from bench.engine.backbone import TextBackbone, load_backbone
 from bench.engine.fold import Fold, Unfoldable, fold_plain
 from bench.engine.learners import Learner, learner_of
+from bench.engine.measure import evaluate
 from bench.engine.member import Gradient, Member
 from bench.engine.optim import StackedSGD
 from bench.engine.outcome import Outcome, stack_key
@@ -205,8 +207,7 @@ class Stack:
 
     @torch.no_grad()
     def _evaluate(self, epoch: int) -> None:
-        for i, text in self.text().items():
-            self.members[i].guard(self.members[i].evaluate, epoch, text)
+        evaluate([(self.members[i], text) for i, text in self.text().items()], epoch)
 
     @torch.no_grad()
     def _outcome(self, i: int, text: dict[int, Tensor], keep_context: bool) -> Outcome:
@@ -256,10 +257,13 @@ class Stack:
             found += self._folded(each, leaf, step, plans, epoch, measure)
         for i, leaf in zip(alone, leaves[len(folds) :], strict=True):
             found.append(self._alone(i, leaf, plans[i][step], epoch, measure))
-        gradient = self.learner.gradient(now.text, now.tuned, torch.cat([part.at_leaf for part in found]))  # [S, …]
+        at_leaf = torch.cat([part.at_leaf for part in found])  # [S, …]
+        finite = at_leaf.abs().flatten(1).amax(dim=1).isfinite()  # [S]
+        at_leaf = torch.where(finite.view(-1, *[1] * (at_leaf.dim() - 1)), at_leaf, 0.0)  # what is not stays out of the tower
+        gradient = self.learner.gradient(now.text, now.tuned, at_leaf)
         self.now = None
         self.optimiser.step(now.slots, gradient)  # a run that has just failed moves too; nobody reads what it learned any more
-        self._note(order, found, epoch)
+        self._note(order, found, finite, epoch)
         for each in folds:
             each.drop_failed()
         if self.progress:
@@ -283,16 +287,18 @@ class Stack:
         """A member's gradient; nothing where it fails."""
         found = self.members[i].guard(self.members[i].gradient, leaf, index, epoch, measure)
         if found is None:
-            return Gradient(torch.zeros_like(leaf), leaf.new_zeros(1, dtype=torch.bool), leaf.new_zeros(1), None)
+            return Gradient(torch.zeros_like(leaf), leaf.new_zeros(1), None)
         return found
 
-    def _note(self, order: list[int], found: list[Gradient], epoch: int) -> None:
+    def _note(self, order: list[int], found: list[Gradient], finite: Tensor, epoch: int) -> None:
         """Let the members `order` keep what their step found, and end those whose loss or gradient was not finite."""
-        finite = torch.cat([part.finite for part in found]).cpu().tolist()  # the one time that a step waits for the device
+        losses = torch.cat([part.loss for part in found]).isfinite()
+        flags = torch.cat([losses, finite]).cpu().tolist()  # the one time that a step waits for the device
+        gradients = iter(flags[len(order) :])
         runs = ((part, run) for part in found for run in range(len(part.loss)))
-        for i, (part, run), sound in zip(order, runs, finite, strict=True):
+        for i, (part, run), sound in zip(order, runs, flags, strict=False):
             member = self.members[i]
-            if not sound and member.failure is None:
+            if not all([sound, *itertools.islice(gradients, len(self.slots[i]))]) and member.failure is None:
                 member.guard(member.not_finite, epoch)
             member.note(part, run)
 

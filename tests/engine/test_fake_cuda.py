@@ -43,7 +43,7 @@ class Watched(Stack):
     """Notes what every step has waited for."""
 
     def watch(self, mode):
-        self.mode, self.waited = mode, []
+        self.mode, self.waited, self.waited_to_measure = mode, [], []
         for fold in self.folds:
             fold.seen = set(fold.kinds)  # folded and alone are compared once, by real gradients
         return self
@@ -52,6 +52,11 @@ class Watched(Stack):
         before = Counter(self.mode.waits)
         super()._step(*args)
         self.waited.append(self.mode.waits - before)
+
+    def _evaluate(self, *args):
+        before = Counter(self.mode.waits)
+        super()._evaluate(*args)
+        self.waited_to_measure.append(sum((self.mode.waits - before).values()))
 
 
 def members_on_cuda(backbone, runs):
@@ -86,6 +91,16 @@ def test_every_learner_trains_on_cuda_and_a_step_waits_once(backbone, cuda, tune
     outcomes = stack.run(keep_context=True)
     assert "".join(outcome.traceback for outcome in outcomes) == ""
     assert [dict(waited) for waited in stack.waited] == [{"a tensor is copied back": 1}] * SHORT.epochs
+
+
+@pytest.mark.parametrize("runs", [2, 9])
+def test_an_evaluation_waits_three_times_however_many_runs_it_measures(backbone, cuda, runs):
+    """For calibration's bins and gaps, which the host adds up, and for all figures at once."""
+    members, _ = members_on_cuda(backbone, [("coop_ce", seed) for seed in range(runs)])
+    stack = Watched(members, TextFeatures(backbone_of(tiny().to("cuda")), CLASSES, SHORT, path="shared"), None).watch(cuda)
+    outcomes = stack.run(keep_context=False)
+    assert "".join(outcome.traceback for outcome in outcomes) == ""
+    assert stack.waited_to_measure == [3] * SHORT.epochs
 
 
 def test_what_trains_nothing_is_measured_on_cuda(backbone, cuda):

@@ -15,11 +15,24 @@ def test_accuracy_is_percent():
 def test_calibration_error_by_hand():
     # confidences .8 .8 .6 .6; right, wrong, right, right: bins |.5 - .8| · 2/4 + |1 - .6| · 2/4 = .35
     probabilities = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.6, 0.4]])
-    assert calibration_error(probabilities.log(), torch.tensor([0, 1, 0, 0])) == pytest.approx(35.0, abs=1e-4)
+    assert float(calibration_error(probabilities.log(), torch.tensor([0, 1, 0, 0]))) == pytest.approx(35.0, abs=1e-4)
+
+
+def test_many_runs_are_each_measured_as_alone():
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(6, 40, 5, generator=generator) * 3, torch.randint(5, (6, 40), generator=generator)
+    scores[4, 7] = float("nan")  # stays in its run
+    for measure in (accuracy, calibration_error):
+        together = measure(scores, labels)
+        torch.testing.assert_close(together, torch.stack(list(map(measure, scores, labels))), rtol=0, atol=0, equal_nan=True)
+        assert len(set(together.tolist())) > 3
+    assert calibration_error(scores, labels).isnan().nonzero().tolist() == [[4]]
 
 
 def test_a_sure_and_right_model_is_calibrated():
-    assert calibration_error(torch.tensor([[100.0, 0.0], [0.0, 100.0]]), torch.tensor([0, 1])) == pytest.approx(0.0, abs=1e-9)
+    assert float(calibration_error(torch.tensor([[100.0, 0.0], [0.0, 100.0]]), torch.tensor([0, 1]))) == pytest.approx(
+        0.0, abs=1e-9
+    )
 
 
 def test_belief_quality_by_hand():

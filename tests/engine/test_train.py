@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.engine import measure
 from bench.engine.member import Member
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
@@ -123,6 +124,59 @@ def test_scores_that_are_not_finite_end_the_run_in_those_words(backbone):
     failed, outcome = train(backbone, bad, good)
     assert failed.error.startswith("NotFiniteError: the scores of the test images are not finite after epoch 0")
     assert outcome.status == "done"
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    (lambda scores: scores[:, :3], "torch.float32 [100, 3] on cpu; it is [N, C] = [100, 5] of floats on cpu"),
+    (lambda scores: scores.argsort(dim=1), "torch.int64 [100, 5]"),
+    (lambda scores: scores.to("meta"), "on meta"),
+])  # fmt: skip
+def test_scores_of_another_kind_are_their_runs_own_failure(backbone, wrong, said):
+    bad, *good = (make_member(backbone, make_spec("coop_ce", seed=seed)) for seed in (1, 2, 3))
+    scores = bad.method.scores
+    bad.method.scores = lambda *args: wrong(scores(*args))
+    failed, *done = train(backbone, bad, *good)
+    assert failed.error.startswith("ValueError: scores() gives ")
+    assert said in failed.error
+    assert [outcome.status for outcome in done] == ["done", "done"]
+
+
+@pytest.mark.parametrize("at_once", [1, 3000, 10**9])
+def test_runs_measured_together_are_measured_as_alone(backbone, at_once, monkeypatch):
+    """Of other shots, in other precision, in steps and in none: each as in a stack of its own."""
+    monkeypatch.setattr(measure, "AT_ONCE", at_once)
+
+    def members():
+        made = [make_member(backbone, make_spec(name, seed=seed)) for name in ("coop_ce", "joapr") for seed in (1, 2)]
+        made.append(make_member(backbone, make_spec("gce"), make_task(zero_shot_of(backbone), shots=4)))
+        made += [make_member(backbone, make_spec("coop_ce", seed=3)) for _ in range(2)]
+        precise, resting = made[-2:]
+        scores = precise.method.scores
+        precise.method.scores = lambda *args: scores(*args).double()
+        resting.method.batches = lambda epoch: [] if epoch % 2 else None
+        return made
+
+    stacked = train(backbone, *members())
+    for outcome, member in zip(stacked, members(), strict=True):
+        (alone,) = train(backbone, member)
+        assert outcome.history.keys() == alone.history.keys()
+        assert outcome.history["epoch"] == list(range(6))
+        for name, values in alone.history.items():
+            np.testing.assert_allclose(
+                *(np.array(found, dtype=float) for found in (outcome.history[name], values)), atol=1e-2, err_msg=name
+            )
+    assert [loss is None for loss in stacked[-1].history["loss"]] == [False, True] * 3
+
+
+def test_a_gradient_that_is_not_finite_in_one_of_several_contexts_ends_its_run(backbone):
+    bad, *good = (make_member(backbone, make_spec(name, seed=3)) for name in ("co_teaching", "co_teaching", "coop_ce"))
+    loss = bad.method.loss
+    bad.method.loss = lambda batch: loss(batch) + (batch.text[1].sum() * 0).abs().sqrt()  # 0 · ∞ on the way back
+    failed, *done = train(backbone, bad, *good)
+    assert failed.error == "NotFiniteError: the loss or its gradient is not finite in epoch 0, step 0"
+    for outcome, member in zip(done, good, strict=True):
+        (alone,) = train(backbone, make_member(backbone, member.spec))
+        np.testing.assert_allclose(outcome.context, alone.context, atol=1e-4)
 
 
 def test_an_in_place_edit_stays_in_its_run(backbone):
