@@ -130,9 +130,12 @@ class Member:
         """Class scores [n, C] of images [n, D].
 
         Raises:
-            ValueError: The method gives something else.
+            TypeError, ValueError: The method gives something else.
         """
-        scores, shape = self.method.scores(*self.seen(leaf, images), self.scale), [len(images), len(self.data.card.classes)]
+        shape = [len(images), len(self.data.card.classes)]
+        scores: object = self.method.scores(*self.seen(leaf, images), self.scale)
+        if not isinstance(scores, Tensor):
+            raise TypeError(f"scores() gives {type(scores).__name__}; it is a tensor [N, C]")
         if list(scores.shape) != shape or not scores.is_floating_point() or scores.device != images.device:
             given = f"{scores.dtype} {list(scores.shape)} on {scores.device}"
             raise ValueError(f"scores() gives {given}; it is [N, C] = {shape} of floats on {images.device}")
@@ -199,7 +202,8 @@ class Member:
             wrong = self.given[index] != self.true[index]
             (noisy,) = torch.autograd.grad(loss, leaf, wrong / len(loss))
             shares = torch.stack([(at_leaf - noisy).norm(), noisy.norm()])[None]
-        return Gradient(at_leaf, loss.detach().mean()[None], shares)
+        # what the stack puts beside that of other runs is dense and on its device, whatever a method works with
+        return Gradient(at_leaf.to_dense(), loss.detach().mean()[None].to(leaf.device), shares)
 
     def note(self, found: Gradient, run: int) -> None:
         """Keep what a step has found, as one of the runs of `found`."""
@@ -243,9 +247,15 @@ class Member:
         self.shares = None
 
     def outcome(self, leaf: Tensor, contexts: Tensor | None) -> Outcome:
-        """The finished run; nothing is selected on the test set."""
+        """The finished run; nothing is selected on the test set.
+
+        Raises:
+            NotFiniteError: It has no finite scores.
+        """
         last = self.epochs[-1] if self.epochs else {}
         scores = self.scores(leaf, self.test)
+        if not scores.isfinite().all():
+            raise NotFiniteError("the scores of the test images are not finite")
         given, true = (torch.from_numpy(labels).to(leaf.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.scores(leaf, torch.from_numpy(self.data.val).to(leaf.device))
         zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]

@@ -93,6 +93,14 @@ def test_every_learner_trains_on_cuda_and_a_step_waits_once(backbone, cuda, tune
     assert [dict(waited) for waited in stack.waited] == [{"a tensor is copied back": 1}] * SHORT.epochs
 
 
+def test_a_loss_on_the_host_is_a_loss(backbone, cuda):
+    members, _ = members_on_cuda(backbone, [("elr", 1), ("elr", 2), ("coop_ce", 3)])
+    loss = members[1].method.loss
+    members[1].method.loss = lambda batch: loss(batch).mean().cpu()
+    stack = Watched(members, TextFeatures(backbone_of(tiny().to("cuda")), CLASSES, SHORT, path="shared"), None).watch(cuda)
+    assert "".join(outcome.traceback for outcome in stack.run(keep_context=False)) == ""
+
+
 @pytest.mark.parametrize("runs", [2, 9])
 def test_an_evaluation_waits_three_times_however_many_runs_it_measures(backbone, cuda, runs):
     """For calibration's bins and gaps, which the host adds up, and for all figures at once."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.engine import fold, member, train
+from bench.engine import fold, measure, member, train
 from bench.engine.text import TextFeatures
 from methods.base import Method
 from tests.engine.conftest import CLASSES, TRAIN, make_member, make_spec
@@ -38,7 +38,7 @@ class Tower(TextFeatures):
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    for module in (fold, member, train):
+    for module in (fold, measure, member, train):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
@@ -87,3 +87,17 @@ def test_the_tower_is_paid_by_steps(backbone, clock):
     _, total, (first, second) = seconds(backbone, clock, [short, longer])
     assert (short.steps, longer.steps) == (TRAIN.epochs, 5 * TRAIN.epochs)
     assert (first, second) == pytest.approx((total / 6, total * 5 / 6))
+
+
+def test_what_runs_are_measured_together_for_is_shared_alike(backbone, clock, monkeypatch):
+    figures = measure._figures
+
+    def slow(runs):
+        clock.now += 6
+        return figures(runs)
+
+    monkeypatch.setattr(measure, "_figures", slow)
+    members = [make_member(backbone, make_spec(name, seed=1)) for name in ("coop_ce", "coop_ce", "co_teaching")]
+    _, total, (first, second, two) = seconds(backbone, clock, members)
+    tower = total - 6 * TRAIN.epochs
+    assert (first, second, two) == pytest.approx((2 * TRAIN.epochs + tower / 4,) * 2 + (2 * TRAIN.epochs + tower / 2,))

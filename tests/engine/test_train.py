@@ -1,6 +1,6 @@
 """The stacked training loop: paired, independent, exact."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from bench.engine import measure
 from bench.engine.member import Member
 from bench.engine.prompts import initial_contexts
 from bench.engine.text import TextFeatures
-from bench.engine.train import Stack, _parts, eval_every, train_stack
+from bench.engine.train import Stack, _parts, eval_every, train_members, train_stack
 from bench.errors import BenchError
 from bench.spec import TrainSpec
 from methods.base import Method
@@ -130,15 +130,83 @@ def test_scores_that_are_not_finite_end_the_run_in_those_words(backbone):
     (lambda scores: scores[:, :3], "torch.float32 [100, 3] on cpu; it is [N, C] = [100, 5] of floats on cpu"),
     (lambda scores: scores.argsort(dim=1), "torch.int64 [100, 5]"),
     (lambda scores: scores.to("meta"), "on meta"),
+    (lambda scores: scores.numpy(), "scores() gives ndarray; it is a tensor [N, C]"),
+    (lambda scores: scores.to(torch.float8_e4m3fn), "not implemented for 'Float8_e4m3fn'"),
+    (torch.Tensor.to_sparse, "sparse"),
+    (lambda scores: scores * float("inf"), "the scores of the test images are not finite"),
 ])  # fmt: skip
-def test_scores_of_another_kind_are_their_runs_own_failure(backbone, wrong, said):
+@pytest.mark.parametrize("calls", [0, 3])
+def test_scores_of_another_kind_are_their_runs_own_failure(backbone, wrong, said, calls):
     bad, *good = (make_member(backbone, make_spec("coop_ce", seed=seed)) for seed in (1, 2, 3))
-    scores = bad.method.scores
-    bad.method.scores = lambda *args: wrong(scores(*args))
+    scores, called = bad.method.scores, []
+
+    def later(*args):
+        called.append(1)
+        return wrong(scores(*args)) if len(called) > calls else scores(*args)
+
+    bad.method.scores = later
     failed, *done = train(backbone, bad, *good)
-    assert failed.error.startswith("ValueError: scores() gives ")
-    assert said in failed.error
-    assert [outcome.status for outcome in done] == ["done", "done"]
+    assert failed.status == "failed"
+    assert said.lower() in failed.error.lower()
+    for outcome, member in zip(done, good, strict=True):
+        assert outcome.status == "done"
+        assert outcome.history == train(backbone, *(make_member(backbone, member.spec) for _ in range(3)))[0].history
+
+
+@pytest.mark.parametrize("calls", [1, 13])
+def test_a_run_whose_last_scores_are_not_finite_has_failed(backbone, calls):
+    """One that trains nothing is scored once; one that trains before that, twice in each of six evaluations, and at the end."""
+    spec = make_spec("coop_ce") if calls > 1 else make_spec("zero_shot", train=None)
+    bad = make_member(backbone, spec)
+    scores, called = bad.method.scores, []
+
+    def later(*args):
+        called.append(1)
+        return scores(*args) * (float("nan") if len(called) >= calls else 1)
+
+    bad.method.scores = later
+    (failed,) = train(backbone, bad) if calls > 1 else train_members(backbone, [bad])
+    assert (failed.status, failed.error) == ("failed", "NotFiniteError: the scores of the test images are not finite")
+
+
+def test_scores_in_a_buffer_that_runs_share_are_each_runs_own(backbone):
+    specs, buffer = [make_spec("coop_ce", seed=seed) for seed in (1, 2)], {}
+    members = [make_member(backbone, spec) for spec in specs]
+    for member in members:
+        member.method.scores = lambda *args, of=member.method.scores: buffer.setdefault(
+            len(args[1]), torch.empty(len(args[1]), 5)
+        ).copy_(of(*args))
+    expected = train(backbone, *(make_member(backbone, spec) for spec in specs))
+    assert [outcome.history for outcome in train(backbone, *members)] == [outcome.history for outcome in expected]
+    assert expected[0].history != expected[1].history
+
+
+def test_where_runs_cannot_be_measured_together_each_is_alone(backbone, monkeypatch):
+    """As where memory is short."""
+    specs = [make_spec("coop_ce", seed=seed) for seed in (1, 2, 3)]
+    expected = train(backbone, *(make_member(backbone, spec) for spec in specs))
+    figures = measure._figures
+
+    def short_of_memory(runs):
+        if len(runs) > 1 or runs[0].member.spec.seed == 2:
+            raise MemoryError("no more")
+        return figures(runs)
+
+    monkeypatch.setattr(measure, "_figures", short_of_memory)
+    first, failed, third = train(backbone, *(make_member(backbone, spec) for spec in specs))
+    assert failed.error == "MemoryError: no more"
+    assert (first.history, third.history) == (expected[0].history, expected[2].history)
+
+
+def test_a_sparse_gradient_is_a_gradient(backbone):
+    members = [make_member(backbone, make_spec("elr", seed=seed)) for seed in (1, 2)]
+    same = [make_member(backbone, member.spec) for member in members]
+    loss = same[0].method.loss
+    rows = torch.zeros(1, 5, 24, dtype=torch.long)
+    same[0].method.loss = lambda batch: loss(replace(batch, text=batch.text.gather(0, rows, sparse_grad=True)))
+    for found, expected in zip(train(backbone, *same), train(backbone, *members), strict=True):
+        assert found.status == "done"
+        np.testing.assert_array_equal(found.context, expected.context)
 
 
 @pytest.mark.parametrize("at_once", [1, 3000, 10**9])
@@ -320,7 +388,7 @@ def test_last_batch_rule(backbone):
 
 
 def test_unknown_true_labels_are_not_measured(backbone):
-    data = dataclasses.replace(make_task(zero_shot_of(backbone)), true_known=False)
+    data = replace(make_task(zero_shot_of(backbone)), true_known=False)
     (outcome,) = train(backbone, make_member(backbone, make_spec("joapr"), data))
     assert outcome.metrics["realised_rate"] is None
     assert set(outcome.history["train_true"]) == {None}
