@@ -254,10 +254,14 @@ class Member:
         """
         last = self.epochs[-1] if self.epochs else {}
         scores = self.scores(leaf, self.test)
-        if not scores.isfinite().all():
-            raise NotFiniteError("the scores of the test images are not finite")
         given, true = (torch.from_numpy(labels).to(leaf.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.scores(leaf, torch.from_numpy(self.data.val).to(leaf.device))
+        for part, found in (
+            ("test", scores),
+            ("validation", val),
+        ):  # what is not finite is right about nothing, and none selects it
+            if not found.isfinite().all():
+                raise NotFiniteError(f"the scores of the {part} images are not finite")
         zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]
         now = float(accuracy(scores, self.test_true))
         metrics = {

@@ -153,8 +153,8 @@ def test_scores_of_another_kind_are_their_runs_own_failure(backbone, wrong, said
         assert outcome.history == train(backbone, *(make_member(backbone, member.spec) for _ in range(3)))[0].history
 
 
-@pytest.mark.parametrize("calls", [1, 13])
-def test_a_run_whose_last_scores_are_not_finite_has_failed(backbone, calls):
+@pytest.mark.parametrize(("calls", "part"), [(1, "test"), (14, "test"), (15, "validation")])
+def test_a_run_whose_last_scores_are_not_finite_has_failed(backbone, calls, part):
     """One that trains nothing is scored once; one that trains before that, twice in each of six evaluations, and at the end."""
     spec = make_spec("coop_ce") if calls > 1 else make_spec("zero_shot", train=None)
     bad = make_member(backbone, spec)
@@ -166,7 +166,7 @@ def test_a_run_whose_last_scores_are_not_finite_has_failed(backbone, calls):
 
     bad.method.scores = later
     (failed,) = train(backbone, bad) if calls > 1 else train_members(backbone, [bad])
-    assert (failed.status, failed.error) == ("failed", "NotFiniteError: the scores of the test images are not finite")
+    assert (failed.status, failed.error) == ("failed", f"NotFiniteError: the scores of the {part} images are not finite")
 
 
 def test_scores_in_a_buffer_that_runs_share_are_each_runs_own(backbone):
