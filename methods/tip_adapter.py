@@ -26,6 +26,7 @@ class TipAdapter(Method):
     title: ClassVar[str] = "Tip-Adapter"
     train: ClassVar[bool] = False
     from_shots: ClassVar[bool] = True
+    learns_little: ClassVar[str] = "nothing is trained, and α and β are not searched"
     alpha: Weight = 1.0
     beta: Weight = 5.5
 
