@@ -53,7 +53,7 @@ def test_the_cpu_time_of_processes_is_counted():
     spent = []
     busy = "import time\nwhile time.process_time() < .3: pass"
     speed._counted(lambda: subprocess.run([sys.executable, "-c", busy], check=True), spent)()
-    assert spent[0] > 0.29  # the clock ticks
+    assert spent[0] > 0.25  # user and system time tick in hundredths of a second, each cut at both ends
 
 
 def test_a_process_that_is_killed_is_one_sentence(tmp_path):
