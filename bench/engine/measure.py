@@ -1,4 +1,4 @@
-"""What is measured of a stack's runs after an epoch: many small sets of scores as one, and the host waits once for all of them."""
+"""What is measured of a stack's runs after an epoch: many small sets of scores as one, for which the host waits as one."""
 
 import time
 from collections import defaultdict
