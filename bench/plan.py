@@ -107,17 +107,24 @@ def versions_of(spec: RunSpec, features: Callable[[str, str], str] = features_ve
             f"'{spec.method.name}' is told the true labels or their noise rate, which nobody knows of '{spec.dataset}'.",
             f'Leave it out: exclude = [{{method = "{spec.method.name}", dataset = "{spec.dataset}"}}].',
         )
-    first, *inside = _parts(spec.method.name, spec.method.params)
+    inside = _parts(spec.method.name, spec.method.params)[1:]
     versions = {
         "method": facts["version"],
         "engine": ENGINE_VERSION,
         "features": features(spec.dataset, spec.backbone),
     }
-    if sources := [path for part in (first, *inside) for path in registry.sources(part.module)]:
-        versions["source"] = digest([sha256(path) for path in sources])
+    if source := source_of(spec):
+        versions["source"] = source
     if kind(spec.noise.protocol) == "human" and load_card(spec.dataset).train_labels == "true":
         versions["labels"] = digest(human_labels(spec.dataset, spec.noise.protocol))
     return versions | ({"nested": [part.facts["version"] for part in inside]} if inside else {})
+
+
+def source_of(spec: RunSpec) -> str:
+    """The digest of the files of a run's methods, as they are now, that are being worked on; "" where there are none."""
+    parts = _parts(spec.method.name, spec.method.params)
+    paths = [path for part in parts for path in registry.sources(part.module)]
+    return digest([sha256(path) for path in paths]) if paths else ""
 
 
 def _parts(name: str, params: dict[str, Any]) -> list[Declared]:
@@ -170,7 +177,8 @@ def make_plan(
     specs, excluded = split_cells(grid)
     runs = _states(specs, store)
     wanted = {"new", "stale", "failed"} if retry_failed else {"new", "stale"}
-    left, pace = [run for run in _part(runs, *part) if run.state in wanted], _pace(store)
+    left = [run for run in _part(runs, *part) if run.state in wanted]
+    pace = _pace(store) if left else {}
     shards = _shards(left, stack, workers, pace, most_seconds)
     outside = [PlannedRun(item.spec, {}, "", "excluded", item.rule) for item in excluded]
     times = [_seconds(shard.runs, pace) for shard in shards]
@@ -204,8 +212,8 @@ def _states(specs: Iterable[RunSpec], store: Store) -> list[PlannedRun]:
 
 
 def _room(backbone: str) -> int:
-    """The longest context, in tokens, that a backbone's prompts hold: a class name and the end token take at least one each."""
-    return describe_backbone(backbone).context_length - 2
+    """The length of a backbone's prompts, in tokens."""
+    return describe_backbone(backbone).context_length
 
 
 def _unready(spec: RunSpec, known: dict[object, str], room: Callable[[str], int]) -> str:
@@ -215,9 +223,9 @@ def _unready(spec: RunSpec, known: dict[object, str], room: Callable[[str], int]
     if key not in known:
         try:
             check_ready(spec)
-            most = room(spec.backbone)
-            long = f"a context of {length} tokens is too long: '{spec.backbone}' has room for at most {most} context tokens."
-            known[key] = long if length > most else ""
+            whole = room(spec.backbone)
+            long = f"a context of {length} tokens is too long: a whole prompt of '{spec.backbone}' has {whole}."
+            known[key] = long if length > whole - 2 else ""  # a name and the end token take at least one each
         except BenchError as error:
             known[key] = str(error)
     return known[key]

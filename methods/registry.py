@@ -246,9 +246,13 @@ def _own(module: str, path: str) -> bool:
 
 
 def _imported(path: Path, package: str) -> list[str]:
-    """The names of what a source file imports, wherever in it, with the packages around them."""
+    """The names of what a source file imports, wherever in it, with the packages around them; of one that is no Python, none."""
+    try:
+        parsed = ast.parse(path.read_bytes())  # in the encoding that it declares
+    except (SyntaxError, ValueError):  # an import of it fails, which its importer may expect
+        return []
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -61,10 +61,14 @@ def load_plugins(paths: list[Path]) -> None:
     """Load files that register methods.
 
     Raises:
-        BenchError: A file is none or does not exist, takes another method's name, or its own code fails.
+        BenchError: A file is none or does not exist, has another's name or takes another method's, or its own code fails.
     """
     from methods.registry import MethodNameError, load_plugin
 
+    by_name: dict[str, Path] = {}
+    for path in paths:  # a module is known by its file's name: two of one name would be taken for one another
+        if (other := by_name.setdefault(path.stem, path)).resolve() != path.resolve():
+            raise BenchError(f"plugins {other} and {path} have the same name.", "Rename one of them.")
     for path in paths:
         if not path.is_file():
             raise BenchError(f"plugin {path} {'is not a file' if path.exists() else 'does not exist'}.", "Name a Python file.")

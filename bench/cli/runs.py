@@ -45,7 +45,7 @@ def plan(
     retry_failed: bool = RETRY,
     as_json: bool = JSON,
 ) -> None:
-    """Show what of a grid is done and what is to run. Nothing is written."""
+    """Show what of a grid is done and what is to run. Nothing is written but the results' index, which may be deleted."""
     from bench.grid import read_grid
 
     load_plugins(plugin)

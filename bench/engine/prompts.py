@@ -80,10 +80,10 @@ def make_prompts(backbone: TextBackbone, names: Sequence[str], train: TrainSpec,
         own, behind = words[: len(tokens.encode(name))], words[len(tokens.encode(name)) :]
         sequence = (*tokens.start, *[CONTEXT] * ahead, *own, *[CONTEXT] * (length - ahead), *behind, *tokens.end)
         if len(sequence) > backbone.tower.context_length:
-            room = backbone.tower.context_length - (len(sequence) - len(own))
+            room = max(backbone.tower.context_length - (len(sequence) - len(own)), 0)
             raise BenchError(
                 f"class name '{name}' has {len(own)} tokens; behind {length} context tokens this backbone has room for {room}.",
-                "Shorten the name in the dataset card, or set a smaller n_ctx.",
+                "Shorten the name in the dataset card, or the context (n_ctx, ctx_words).",
             )
         sequences.append(sequence)
     return Prompts(within(backbone, sequences), length, tokens)

@@ -217,17 +217,14 @@ def _published(root: Path, passed_over: list[str]) -> list[pa.Table]:
 
 
 def pace(root: Path) -> dict[tuple[str, str, str, str], float]:
-    """Seconds per step from a store's index or a new one, by (dataset, backbone, tunes, method): of runs, the median.
+    """Seconds per step from a store's index, brought up to date, by (dataset, backbone, tunes, method): of runs, the median.
 
     Method "" is any, the mean over methods: they differ much, and cheap ones must not hide dear ones. Dataset "" is any, too.
     """
     by = ["dataset", "backbone", "tunes", "method"]
     columns = [*by, "steps", "wall_seconds"]
-    try:
-        frame = pq.read_table(root / "index.parquet", columns=columns).to_pandas()
-    except (OSError, pa.ArrowException):
-        frame = _index(Store(root), []).select(columns).to_pandas()
-    frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0)]
+    frame = _index(Store(root), []).select(columns).to_pandas()
+    frame = frame[(frame["steps"] > 0) & (frame["wall_seconds"] > 0) & (frame["wall_seconds"] < float("inf"))]
     frame["pace"] = frame["wall_seconds"] / frame["steps"]
     medians = pd.concat([frame, frame.assign(dataset="")]).groupby(by, as_index=False)["pace"].median()
     means = medians.groupby(by[:3], as_index=False)["pace"].mean().assign(method="")

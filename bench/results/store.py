@@ -223,10 +223,17 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     def _publish(self, aside: Path, record: Record) -> bool:
-        """Rename a complete folder into place. A folder that is there already is not replaced: rename refuses one with files."""
+        """Rename a complete folder into place. A run that is there already is not replaced: rename refuses a folder with files.
+
+        One without a record is no run: somebody or a disk has damaged it.
+        """
         run_id = record["run_id"]
         if record["status"] == "done":
-            return _rename_new(aside, self.runs / run_id)
+            if not (stored := _rename_new(aside, self.runs / run_id)) and not self.has(run_id):
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    self.remove(run_id)
+                stored = _rename_new(aside, self.runs / run_id)
+            return stored
         attempt = self.attempts(run_id) + 1
         while not _rename_new(aside, self._attempt(run_id, attempt)):  # another process's attempt came first
             attempt += 1

@@ -51,12 +51,18 @@ class Claims:
         """Remove what dead runners have left: claims and owners' files that nobody holds."""
         now = os.fstat(self._file.fileno()).st_mtime
         for path in _files(self.folder):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # one that cannot be read is another user's
                 if path != self._path and not _holds(path, now):
                     path.unlink()
         for path in self.folder.glob("*.new"):  # of runners that were killed as they began; a young one's may not be locked yet
             with contextlib.suppress(OSError):
-                if NEW.search(path.name) and not path.is_symlink() and now - path.stat().st_mtime > EXPIRES and not _locked(path):
+                if (
+                    NEW.search(path.name)
+                    and path.is_file()
+                    and not path.is_symlink()
+                    and now - path.stat().st_mtime > EXPIRES
+                    and not _locked(path)
+                ):
                     path.unlink()
 
     def alone(self) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from bench.engine.outcome import Outcome
 from bench.errors import ENVIRONMENT, BenchError
 from bench.machine import keep_freed_memory
-from bench.plan import PlannedRun
+from bench.plan import PlannedRun, source_of
 from bench.results.store import Record, Store
 from bench.runner.record import brief, build_record, environment, files_of
 
@@ -60,6 +60,10 @@ def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
     send(("ready",))
     methods: set[str] = set()  # whose code has run in this process
     while (runs := pipe.recv()) is not None:
+        if changed := _changed([run for run in runs if run.spec.method.name not in methods]):
+            hint = "Start again: what is stored is kept, and the changed method is planned anew."
+            send(("fatal", f"the source of method '{changed}' has changed since the plan was made.", hint, ENVIRONMENT))
+            return
         methods |= {run.spec.method.name for run in runs}
         try:
             outcomes = train_shard(runs, work, send)
@@ -83,6 +87,14 @@ def main(pipe: "connection.Connection[Any, Any]", work: Work) -> None:
             send(("again", [run.run_id for run, _ in spoiled], brief(spoiled[0][1].error)))
             return
         send(("shard", ""))
+
+
+def _changed(runs: Sequence[PlannedRun]) -> str:
+    """A method whose files are no longer those of the plan, as this process has loaded them since; "" where all are."""
+    one_each = {run.spec.method.name: run for run in runs if "source" in run.versions}
+    with contextlib.suppress(LookupError):  # one that no plugin of this process registers says so when it trains
+        return next((name for name, run in one_each.items() if source_of(run.spec) != run.versions["source"]), "")
+    return ""
 
 
 def train_shard(runs: Sequence[PlannedRun], work: Work, send: Send) -> list[Outcome]:

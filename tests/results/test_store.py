@@ -47,6 +47,16 @@ def test_the_second_of_two_equal_runs_loses(store):
     assert not list(store.tmp.iterdir())
 
 
+def test_a_folder_without_a_record_is_no_run_and_gives_way(store):
+    assert store.write(record(title="first"), {"predictions.npy": b"abc"})
+    (store.runs / RUN / "record.json").unlink()
+    assert store.done() == set()
+    assert store.write(record(title="second"), {"predictions.npy": b"def"})
+    assert store.read(RUN)["title"] == "second"
+    assert (store.folder(RUN) / "predictions.npy").read_bytes() == b"def"
+    assert not list(store.tmp.iterdir())
+
+
 def test_failures_are_counted_and_forgotten_once_the_run_is_done(store):
     for attempt in (1, 2):
         store.write(record("failed", error=f"attempt {attempt}"))

@@ -104,6 +104,7 @@ def test_verify_gc_export_and_import(bench, filled, tmp_path):
         (["plan", "{file}", "--shard", "3/2"], 2, "--shard 3/2"),
         (["run", "{file}", "--plugin", "none.py"], 2, "none.py does not exist"),
         (["run", "{file}", "--plugin", "."], 2, "is not a file"),
+        (["run", "{file}", "--plugin", "one/mine.py", "--plugin", "two/mine.py"], 2, "two/mine.py have the same name"),
         (["run", "{file}", "--device", "tpu"], 2, "'tpu'"),
         (["run", "{file}", "--on", "pbs"], 2, "--on pbs"),
         (["run", "{file}", "--on", "slurm", "--option", "account"], 2, "'account' is not of the form key=value"),

@@ -126,6 +126,12 @@ def test_a_plugin_is_stale_when_a_module_of_its_own_changes_and_only_then(plugin
         before = [versions_of(spec) for spec in specs]
 
 
+@pytest.mark.parametrize("text", ["\ufeffX = 1\n".encode(), b"# -*- coding: latin-1 -*-\nX = '\xe9'\n", b"print 'two'\n"])
+def test_modules_in_other_encodings_or_of_another_python_are_a_plugins_sources(plugin, text):
+    (plugin.parent / "my_losses" / "late.py").write_bytes(text)
+    assert plugin.parent / "my_losses" / "late.py" in registry.sources("bench_plugin_grows")
+
+
 def test_what_was_stored_is_verified_by_itself(filled):
     """A record's id follows from what is written in it, so that no later default is read into it."""
     run_id = min(filled.done())

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import bench.plan
@@ -125,6 +126,25 @@ def test_the_estimate_comes_from_the_pace_of_finished_runs(grid, store):
     assert sum(len(shard.runs) for shard in short.shards) == sum(len(shard.runs) for shard in plan.shards)
 
 
+def test_the_pace_is_that_of_all_runs_so_far_whatever_lies_in_the_index(grid, store):
+    cells = [cell for cell in make_plan(grid, store).runs if cell.spec.train]
+
+    def finish(cell, seconds):
+        spec = cell.spec.model_dump(mode="json") | {"dataset": "alpha"}
+        store.write({"run_id": cell.run_id, "status": "done", "spec": spec, "versions": cell.versions,
+                     "metrics": {"steps": 10, "wall_seconds": seconds}})  # fmt: skip
+
+    finish(cells[0], 5.0)
+    assert make_plan(grid, store).seconds == pytest.approx(0.5 * sum(shard.steps for shard in make_plan(grid, store).shards))
+    finish(cells[1], 15.0)
+    finish(cells[2], float("inf"))
+    plan = make_plan(grid, store)
+    assert plan.seconds == pytest.approx(1.0 * sum(shard.steps for shard in plan.shards))
+    foreign = {key: ["text"] for key in ("dataset", "backbone", "tunes", "method", "steps", "wall_seconds")}
+    pd.DataFrame(foreign).to_parquet(store.root / "index.parquet")
+    assert make_plan(grid, store).seconds == plan.seconds
+
+
 def test_prompts_and_learners_have_a_pace_of_their_own(grid, store):
     """A learner's fast steps make no prompt fast, and a slow one on another dataset is better known than none."""
     both = grid.model_copy(update={"methods": [{"name": "gce", "tunes": ["prompt", "linear_probe"]}]})
@@ -186,7 +206,7 @@ def test_a_context_that_no_prompt_has_room_for_is_unavailable_before_anything_st
         plan = make_plan(grid.model_copy(update={"train": {"n_ctx": n_ctx}}), store)
         assert plan.counts["to_run"] - 2 == runs  # and zero-shot twice, which has no context
     assert any(
-        "a context of 1000 tokens is too long: 'embedded' has room for at most 30" in why for why in plan.reasons("unavailable")
+        "a context of 1000 tokens is too long: a whole prompt of 'embedded' has 32" in why for why in plan.reasons("unavailable")
     )
 
 

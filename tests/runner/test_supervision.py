@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bench.plan
 from bench import results
 from bench.errors import BenchError
 from bench.grid import Grid
@@ -23,6 +24,7 @@ from bench.runner.claims import Claims
 from bench.runner.forks import start_server
 from bench.runner.record import build_record
 from bench.runner.run import run_grid
+from methods import registry
 
 HERE = Path(__file__).parent
 
@@ -226,6 +228,23 @@ def test_bad_input_writes_nothing(grid, root, fake, changes, options):
     with pytest.raises(BenchError):
         run_grid(grid.model_copy(update=changes), root, train=fake.train, style="quiet", **options)
     assert not root.exists()
+
+
+def test_a_method_that_has_changed_since_the_plan_is_not_stored_as_the_planned_one(grid, root, fake, tmp_path, monkeypatch):
+    plugin = tmp_path / "edited.py"
+    plugin.write_text(
+        'from methods import Method, register\n\n@register("edited")\nclass Edited(Method):\n    """Edited."""\n\n'
+        "    def loss(self, batch):\n        return -batch.log_p_y\n"
+    )
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    registry.load_plugin(plugin)
+    asked = grid.model_copy(update={"methods": ["edited"]})
+    with monkeypatch.context() as planned:
+        planned.setattr(bench.plan, "source_of", lambda _: "as it was")
+        with pytest.raises(BenchError, match="the source of method 'edited' has changed since the plan was made"):
+            run(asked, root, fake.train, plugins=[plugin])
+    assert Store(root).done() == Store(root).failures() == set()
+    assert run(asked, root, fake.train, plugins=[plugin]).done > 0
 
 
 def test_a_plugin_that_the_workers_cannot_load_is_no_failed_run(grid, root, fake, tmp_path):
