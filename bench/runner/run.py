@@ -106,7 +106,7 @@ def run_grid(
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise BenchError(f"{root}: {error.strerror}{where}.", "Free or unlock the disk and start again.", ENVIRONMENT) from error
-    before = 0 if retry_failed else counts["failed"]
+    before = counts["failed"] - sum(run.state == "failed" for shard in plan.shards for run in shard.runs)  # those are tried again
     return Summary(
         counts["total"], tally.done, counts["done"] + tally.cached, tally.failed + before, counts["unavailable"], tally.seconds
     )

@@ -117,6 +117,16 @@ def test_one_bad_run_is_found_and_recorded_and_all_others_finish(grid, root, tro
     assert not store.failures()
 
 
+def test_what_failed_in_another_part_of_the_grid_is_still_failed(grid, root, fake, tmp_path):
+    troubles = tmp_path / "troubles.json"
+    troubles.write_text('{"2": "failed"}')
+    troubled = partial(fake.troubled, troubles)
+    failed = run(grid, root, troubled).failed
+    troubles.write_text("{}")
+    first, second = (run(grid, root, troubled, part=(i, 2), retry_failed=True).failed for i in (1, 2))
+    assert failed > first > second == 0
+
+
 def test_one_accident_costs_nothing(grid, root, troubles, troubled):
     troubles.write_text('{"2": "once"}')
     summary = run(grid, root, troubled)
