@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tomllib
 import uuid
@@ -78,8 +79,10 @@ def read_text(path: Path, what: str = "file", hint: str = "") -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        advice = f"Save it as UTF-8, for example with: iconv -f latin1 -t utf-8 {path.name}"
-        raise BenchError(f"line {line} of {what} {path} is not {encoding.removesuffix('-sig').upper()}.", advice) from error
+        plain = encoding == "utf-8"  # what has a mark is damaged, and not Latin 1
+        advice = f", for example with: iconv -f latin1 -t utf-8 {shlex.quote(path.name)}" if plain else "."
+        wrong = f"line {line} of {what} {path} is not {encoding.removesuffix('-sig').upper()}."
+        raise BenchError(wrong, f"Save it as UTF-8{advice}") from error
     if "\0" in text:
         raise BenchError(f"{what} {path} holds NUL bytes: it is binary, or UTF-16 without its mark.", "Save it as UTF-8.")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -58,8 +58,12 @@ def test_other_encodings_are_refused_with_their_line(tmp_path):
     with pytest.raises(BenchError, match="UTF-16 without its mark"):
         read_text(tmp_path / "b.toml")
     (tmp_path / "c.toml").write_bytes(b"\xff\xfea")
-    with pytest.raises(BenchError, match="is not UTF-16"):
+    with pytest.raises(BenchError, match="is not UTF-16") as damaged:
         read_text(tmp_path / "c.toml")
+    assert damaged.value.hint == "Save it as UTF-8."
+    (tmp_path / "my grid.toml").write_bytes(b"\xdf")
+    with pytest.raises(BenchError, match=r"utf-8 'my grid\.toml'"):
+        read_text(tmp_path / "my grid.toml")
 
 
 def test_what_cannot_be_read_is_told(tmp_path):
