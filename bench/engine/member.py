@@ -256,10 +256,7 @@ class Member:
         scores = self.scores(leaf, self.test)
         given, true = (torch.from_numpy(labels).to(leaf.device) for labels in (self.data.val_given, self.data.val_true))
         val = self.scores(leaf, torch.from_numpy(self.data.val).to(leaf.device))
-        for part, found in (
-            ("test", scores),
-            ("validation", val),
-        ):  # what is not finite is right about nothing, and none selects it
+        for part, found in (("test", scores), ("validation", val)):  # the argmax of NaN would be an accuracy, and be selected by
             if not found.isfinite().all():
                 raise NotFiniteError(f"the scores of the {part} images are not finite")
         zero_shot = self.arrays.zero_shot.logits(self.test)  # [T, C]
